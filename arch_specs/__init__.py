@@ -1,0 +1,1 @@
+"""Architecture files, one machine each; data only."""

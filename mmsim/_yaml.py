@@ -1,0 +1,58 @@
+"""The YAML dialect of Timeloop files, read and written safely: plain values, and tags kept as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+try:
+    from yaml import CSafeDumper as _BaseDumper
+    from yaml import CSafeLoader as _BaseLoader
+except ImportError:  # PyYAML without libyaml
+    from yaml import SafeDumper as _BaseDumper  # type: ignore[assignment]
+    from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
+
+TAG = "!"  # the key under which a mapping's own tag is kept
+
+
+class SafeLoader(_BaseLoader):
+    """Safe loading; ``!Component {...}`` becomes ``{"!": "Component", ...}``; a repeated key is an error."""
+
+
+class SafeDumper(_BaseDumper):
+    """Safe dumping; the inverse of `SafeLoader`."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _tagged(loader: Any, suffix: str, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return {TAG: suffix, **_mapping(loader, node)}
+    if isinstance(node, yaml.ScalarNode) and not node.value:
+        return {TAG: suffix}
+    raise yaml.constructor.ConstructorError(None, None, f"tag !{suffix} is for mappings", node.start_mark)
+
+
+def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
+    own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    seen: set[str] = set()
+    for key in own:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+    loader.flatten_mapping(node)
+    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+
+
+def _represent(dumper: Any, value: dict[Any, Any]) -> yaml.Node:
+    tag = "!" + value[TAG] if TAG in value else "tag:yaml.org,2002:map"
+    node: yaml.Node = dumper.represent_mapping(tag, [item for item in value.items() if item[0] != TAG])
+    return node
+
+
+SafeLoader.add_multi_constructor("!", _tagged)
+SafeLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+SafeDumper.add_representer(dict, _represent)

@@ -1,0 +1,1 @@
+"""Architectures as values, and the files that they are read from."""

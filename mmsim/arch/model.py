@@ -1,0 +1,134 @@
+"""An architecture as a value: memories, fan-outs and compute from the outermost in, with energy and area.
+
+The words are Timeloop's. All word counts and bandwidths are per instance; a *fan-out* multiplies
+everything below it. Files are read into this by `mmsim.arch.spec` (mmsim's own ``arch_specs/``) and
+`mmsim.arch.timeloop` (users' Timeloop v0.4 files).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from mmsim.arch.device import Device
+
+Relation: TypeAlias = Literal["=", "<=", ">="]
+
+
+@dataclass(frozen=True)
+class LoopConstraints:
+    """What a level's loops may be: tile factors, their order (innermost first), and the X/Y split."""
+
+    factors: tuple[tuple[str, Relation, int], ...] = ()
+    permutation: tuple[str, ...] = ()
+    split: int | None = None
+    max_factor: int | None = None
+    min_factor: int | None = None
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What a mapping must respect at one level: data spaces kept or bypassed, loops restricted."""
+
+    keep: tuple[str, ...] = ()
+    bypass: tuple[str, ...] = ()
+    temporal: LoopConstraints = LoopConstraints()
+    spatial: LoopConstraints = LoopConstraints()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A memory level. A word has `word_bits`; None means unlimited."""
+
+    name: str
+    kind: str  # DRAM, SRAM, regfile, ...: Timeloop's class
+    word_bits: int
+    capacity_words: int | None = None
+    block_size: int = 1  # words of one vector access
+    cluster_size: int = 1  # instances that share one physical row
+    read_words_per_cycle: float | None = None
+    write_words_per_cycle: float | None = None
+    shared_words_per_cycle: float | None = None
+    multiple_buffering: float = 1.0
+    constraints: Constraints = Constraints()
+    attributes: Mapping[str, object] = field(default_factory=dict)  # what Accelergy sees: technology, type, n_banks ...
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Fanout:
+    """Everything below stands `mesh_x` x `mesh_y` times; Timeloop calls this level ``inter_<name>_spatial``."""
+
+    name: str
+    mesh_x: int = 1
+    mesh_y: int = 1
+    constraints: Constraints = Constraints()
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    source: str = ""
+
+    @property
+    def instances(self) -> int:
+        """How many of what is below stand under one of what is above."""
+        return self.mesh_x * self.mesh_y
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The arithmetic units, the innermost level: one operation per cycle and instance."""
+
+    name: str
+    kind: str  # intmac, fpmac, ...
+    word_bits: int
+    attributes: Mapping[str, object] = field(default_factory=dict)
+    source: str = ""
+
+
+Node: TypeAlias = Storage | Fanout | Compute
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A whole machine: nodes from the outermost memory to the compute.
+
+    `energy_pj` maps component name -> action (read, write, update, leak, compute) -> pJ per action,
+    `area_um2` component name -> one instance's area; both may be empty, then `mmsim.energy` gives
+    them. A GPU adds `device`: what Timeloop cannot say.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    cycle_s: float
+    technology_nm: float
+    energy_pj: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    area_um2: Mapping[str, float] = field(default_factory=dict)
+    device: Device | None = None
+    description: str = ""
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def storages(self) -> tuple[Storage, ...]:
+        """The memories, outermost first."""
+        return tuple(node for node in self.nodes if isinstance(node, Storage))
+
+    @property
+    def fanouts(self) -> tuple[Fanout, ...]:
+        """The fan-outs, outermost first."""
+        return tuple(node for node in self.nodes if isinstance(node, Fanout))
+
+    @property
+    def compute(self) -> Compute:
+        """The arithmetic level."""
+        node = self.nodes[-1]
+        assert isinstance(node, Compute)  # checked where files are read
+        return node
+
+    def instances(self, name: str) -> int:
+        """How many of the node called `name` the machine has."""
+        count = 1
+        for node in self.nodes:
+            if node.name == name and not isinstance(node, Fanout):
+                return count
+            count *= node.instances if isinstance(node, Fanout) else 1
+        raise KeyError(name)

@@ -1,0 +1,1 @@
+"""(Problem, Arch, objective) -> Solution: the built-in model, the real Timeloop, AccelForge."""

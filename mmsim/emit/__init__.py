@@ -1,0 +1,1 @@
+"""Values of mmsim -> foreign formats; each format is spelled in one file and nowhere else."""

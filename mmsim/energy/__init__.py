@@ -1,0 +1,1 @@
+"""Energy and area of components in Accelergy's terms: classes, attributes, actions."""

@@ -1,0 +1,1 @@
+"""How a GPU's kernel library runs a layer: tiles, waves, memory curve, algorithm choice, launch."""

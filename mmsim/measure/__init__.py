@@ -1,0 +1,1 @@
+"""The traced graph timed on a real device."""

@@ -1,0 +1,1 @@
+"""Values -> tables, figures, pages; computes nothing."""

@@ -1,0 +1,1 @@
+"""torch -> Graph: capture, stages, symbolic sizes, lowering."""

@@ -1,0 +1,1 @@
+"""The nine multi-modal networks of MMBench as plain PyTorch."""
