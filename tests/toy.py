@@ -32,7 +32,8 @@ def toy() -> Graph:
         Layer(1, "image.relu", "torch.nn.functional.relu", IMAGE, (("input", maps),), (active,), (), "image.relu"),
         Layer(2, "image.flatten", "torch.flatten", IMAGE, (("input", active),), (flat,), (("start_dim", 1),), "image"),
         Layer(
-            3, "text", "torch.nn.functional.linear", TEXT, (("input", text), ("weight", text_weight)), (words,), (), "text"
+            3, "text", "torch.nn.functional.linear", TEXT, (("input", text), ("weight", text_weight)), (words,), (),
+            "text",
         ),
         Layer(
             4, "fusion", "torch.cat", FUSION, (("tensors.0", flat), ("tensors.1", words)), (joined,),
