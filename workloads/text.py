@@ -52,12 +52,12 @@ def albert(length: int, *tail: nn.Module) -> Encoder:
     return Encoder(AlbertModel(config), *tail)
 
 
-def bert(length: int, *tail: nn.Module) -> Encoder:
-    """BERT-base-uncased (Devlin et al. 2019) without the pooler."""
+def bert(length: int, *tail: nn.Module, pooler: bool = False) -> Encoder:
+    """BERT-base-uncased (Devlin et al. 2019)."""
     from transformers import BertConfig, BertModel
 
     config = BertConfig(vocab_size=BERT_TOKENS, **BASE, **common(length, 512))
-    return Encoder(BertModel(config, add_pooling_layer=False), *tail)
+    return Encoder(BertModel(config, add_pooling_layer=pooler), *tail)
 
 
 def roberta(length: int, *tail: nn.Module) -> Encoder:
