@@ -86,6 +86,12 @@ def additive(mask: Tensor) -> Tensor:
     return (1.0 - scores) * torch.finfo(scores.dtype).min
 
 
+def causal(length: int) -> Tensor:
+    """What is added to the scores of a decoder, [1, 1, L, L]: no token sees a later one."""
+    scores = torch.ones(1, 1, length, length)
+    return scores.triu(1) * torch.finfo(scores.dtype).min
+
+
 def common(length: int, most: int) -> dict[str, Any]:
     if length > most:
         raise InputError(f"length={length}: this text encoder has positions for {most} tokens")
