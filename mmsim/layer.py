@@ -147,6 +147,12 @@ class Layer:
         """
         return op_kind(self.op)
 
+    @property
+    def writes_in_place(self) -> bool:
+        """Whether the op writes into its first operand, as torch's trailing underscore says."""
+        name = self.op.split(".")[1] if self.op.startswith("aten.") else self.op
+        return name.endswith("_") and not name.endswith("__")
+
     def operand(self, argument: str) -> Tensor | None:
         """The tensor given as `argument`, or None."""
         return next((tensor for name, tensor in self.operands if name == argument), None)
