@@ -52,12 +52,12 @@ def albert(length: int, *tail: nn.Module) -> Encoder:
     return Encoder(AlbertModel(config), *tail)
 
 
-def bert(length: int, *tail: nn.Module) -> Encoder:
-    """BERT-base-uncased (Devlin et al. 2019) without the pooler."""
+def bert(length: int, *tail: nn.Module, pooler: bool = False) -> Encoder:
+    """BERT-base-uncased (Devlin et al. 2019)."""
     from transformers import BertConfig, BertModel
 
     config = BertConfig(vocab_size=BERT_TOKENS, **BASE, **common(length, 512))
-    return Encoder(BertModel(config, add_pooling_layer=False), *tail)
+    return Encoder(BertModel(config, add_pooling_layer=pooler), *tail)
 
 
 def roberta(length: int, *tail: nn.Module) -> Encoder:
@@ -84,6 +84,12 @@ def additive(mask: Tensor) -> Tensor:
     """
     scores = mask[:, None, None, :].to(torch.get_default_dtype())
     return (1.0 - scores) * torch.finfo(scores.dtype).min
+
+
+def causal(length: int) -> Tensor:
+    """What is added to the scores of a decoder, [1, 1, L, L]: no token sees a later one."""
+    scores = torch.ones(1, 1, length, length)
+    return scores.triu(1) * torch.finfo(scores.dtype).min
 
 
 def common(length: int, most: int) -> dict[str, Any]:
