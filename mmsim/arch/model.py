@@ -19,23 +19,42 @@ Relation: TypeAlias = Literal["=", "<=", ">="]
 
 @dataclass(frozen=True)
 class LoopConstraints:
-    """What a level's loops may be: tile factors, their order (innermost first), and the X/Y split."""
+    """What a level's loops may be: tile factors, their order (innermost first), and the X/Y split.
+
+    In `factors` the dimension ``"*"`` stands for every dimension not named, and the factor 0 for the
+    whole dimension. `not_over` and `only_over` name data spaces: no loop over a dimension of the
+    first, none over a dimension outside the second.
+    """
 
     factors: tuple[tuple[str, Relation, int], ...] = ()
     permutation: tuple[str, ...] = ()
     split: int | None = None
     max_factor: int | None = None
     min_factor: int | None = None
+    not_over: tuple[str, ...] = ()
+    only_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a mapping must respect at one level: data spaces kept or bypassed, loops restricted."""
+    """What a mapping must respect at one level, and which reuse the level lacks.
+
+    All but the loops are names of data spaces; ``"*"`` in one list stands for every data space that
+    the opposite list does not name. `no_reuse` refetches a tile that stays, `rmw_first_update` reads
+    a partial sum before its first update too, `no_multicast` and `no_link_transfer` (of a fan-out)
+    send each child its own copy from above, `no_coalesce` counts an update per child.
+    """
 
     keep: tuple[str, ...] = ()
     bypass: tuple[str, ...] = ()
     temporal: LoopConstraints = LoopConstraints()
     spatial: LoopConstraints = LoopConstraints()
+    no_reuse: tuple[str, ...] = ()
+    rmw_first_update: tuple[str, ...] = ()
+    no_multicast: tuple[str, ...] = ()
+    no_link_transfer: tuple[str, ...] = ()
+    no_coalesce: tuple[str, ...] = ()
+    min_utilization: float = 0.0  # of the capacity, by the tiles kept
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,9 @@ class Storage:
     write_words_per_cycle: float | None = None
     shared_words_per_cycle: float | None = None
     multiple_buffering: float = 1.0
+    bandwidth_scale: Mapping[str, float] = field(default_factory=dict)  # data space -> bandwidth its words take
+    fill_latency_cycles: int = 0  # of the network from above, once
+    drain_latency_cycles: int = 0
     constraints: Constraints = Constraints()
     attributes: Mapping[str, object] = field(default_factory=dict)  # what Accelergy sees: technology, type, n_banks ...
     source: str = ""
@@ -85,6 +107,16 @@ class Compute:
     source: str = ""
 
 
+@dataclass(frozen=True)
+class VectorUnit:
+    """The arithmetic beside the MAC array for softmax, norms and elementwise work; fed by `level`."""
+
+    level: str
+    ops_per_cycle: float  # scalar operations of the whole machine
+    energy_pj_per_op: float | None = None
+    source: str = ""
+
+
 Node: TypeAlias = Storage | Fanout | Compute
 
 
@@ -103,6 +135,7 @@ class Arch:
     technology_nm: float
     energy_pj: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     area_um2: Mapping[str, float] = field(default_factory=dict)
+    vector: VectorUnit | None = None
     device: Device | None = None
     description: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,188 @@
+"""The constraints of one level, read from Timeloop's spelling: ``factors: [C=1, M<=8]``, ``keep: [Weights]``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, cast
+
+from mmsim.arch.model import Constraints, LoopConstraints, Relation
+from mmsim.errors import InputError
+from mmsim.problem import Problem
+
+_FACTOR = re.compile(r"\s*([A-Za-z]\w*)\s*(<=|>=|=)?\s*(\d{1,15})\s*")
+_LOOP_KEYS = {
+    "factors",
+    "factors_only",
+    "permutation",
+    "default_max_factor",
+    "default_min_factor",
+    "no_iteration_over_dataspaces",
+    "must_iterate_over_dataspaces",
+}
+_SPATIAL_KEYS = _LOOP_KEYS | {"split", "no_reuse", "no_link_transfer"}
+_TEMPORAL_KEYS = _LOOP_KEYS | {"no_reuse", "rmw_first_update"}
+_DATASPACE_KEYS = {"keep", "bypass", "keep_only", "bypass_only", "no_coalesce"}
+
+
+def parse_constraints(value: object, field: str) -> Constraints:
+    """The constraints written as ``{spatial: ..., temporal: ..., dataspace: ...}``; `InputError` names the field."""
+    groups = _mapping(value, field, {"spatial", "temporal", "dataspace"})
+    spatial = _mapping(groups.get("spatial"), f"{field}.spatial", _SPATIAL_KEYS)
+    temporal = _mapping(groups.get("temporal"), f"{field}.temporal", _TEMPORAL_KEYS)
+    spaces = _mapping(groups.get("dataspace"), f"{field}.dataspace", _DATASPACE_KEYS)
+    keep, bypass = _kept(spaces, f"{field}.dataspace")
+    return Constraints(
+        keep=keep,
+        bypass=bypass,
+        temporal=_loops(temporal, f"{field}.temporal"),
+        spatial=_loops(spatial, f"{field}.spatial"),
+        no_reuse=_names(temporal, "no_reuse", f"{field}.temporal"),
+        rmw_first_update=_names(temporal, "rmw_first_update", f"{field}.temporal"),
+        no_multicast=_names(spatial, "no_reuse", f"{field}.spatial"),
+        no_link_transfer=_names(spatial, "no_link_transfer", f"{field}.spatial"),
+        no_coalesce=_names(spaces, "no_coalesce", f"{field}.dataspace"),
+    )
+
+
+def resolve(constraints: Constraints, problem: Problem) -> Constraints:
+    """The same constraints with every ``"*"``, `not_over` and `only_over` spelled out for `problem`.
+
+    Raises `InputError` for a data space or dimension that the problem lacks, and for one data space
+    both kept and bypassed.
+    """
+    spaces = [space.name for space in problem.data_spaces]
+    named = {"keep": constraints.keep, "bypass": constraints.bypass}
+    for key, listed in named.items():
+        for name in listed:
+            if name != "*" and name not in spaces:
+                raise InputError(f"unknown data space {name!r}; this problem has {', '.join(spaces)}", field=key)
+    keep = _expand(constraints.keep, constraints.bypass, spaces)
+    bypass = _expand(constraints.bypass, constraints.keep, spaces)
+    for name in keep:
+        if name in bypass:
+            raise InputError(f"{name!r} is both kept and bypassed", field="keep")
+    return replace(
+        constraints,
+        keep=keep,
+        bypass=bypass,
+        temporal=_resolve_loops(constraints.temporal, problem),
+        spatial=_resolve_loops(constraints.spatial, problem),
+        **{
+            key: _expand(getattr(constraints, key), (), spaces)
+            for key in ("no_reuse", "rmw_first_update", "no_multicast", "no_link_transfer", "no_coalesce")
+        },
+    )
+
+
+def _expand(names: tuple[str, ...], against: tuple[str, ...], spaces: list[str]) -> tuple[str, ...]:
+    return tuple(name for name in spaces if name in names or ("*" in names and name not in against))
+
+
+def _resolve_loops(loops: LoopConstraints, problem: Problem) -> LoopConstraints:
+    relevant = {space.name: space.dims for space in problem.data_spaces}
+    dims = [dim for dim, _ in problem.dims]
+    for name in (*loops.not_over, *loops.only_over):
+        if name not in relevant:
+            raise InputError(f"unknown data space {name!r}; this problem has {', '.join(relevant)}", field="dataspaces")
+    still = {dim for name in loops.not_over for dim in relevant[name]}
+    if loops.only_over:
+        still |= set(dims) - {dim for name in loops.only_over for dim in relevant[name]}
+    named = {dim for dim, _, _ in loops.factors}
+    if "*" in named:
+        still |= set(dims) - named
+    factors = [factor for factor in loops.factors if factor[0] in dims]
+    factors += [(dim, cast(Relation, "="), 1) for dim in dims if dim in still and dim not in named]
+    shape = problem.shape
+    return replace(
+        loops,
+        factors=tuple((dim, relation, value or shape[dim]) for dim, relation, value in factors),
+        permutation=tuple(dim for dim in loops.permutation if dim in dims),
+        not_over=(),
+        only_over=(),
+    )
+
+
+def _loops(value: dict[str, Any], field: str) -> LoopConstraints:
+    factors = parse_factors(value.get("factors"), f"{field}.factors")
+    only = value.get("factors_only")
+    if only is not None:
+        factors += (*parse_factors(only, f"{field}.factors_only"), ("*", "=", 1))
+    return LoopConstraints(
+        factors=factors,
+        permutation=_permutation(value.get("permutation"), f"{field}.permutation"),
+        split=_count(value, "split", field, minimum=0),
+        max_factor=_count(value, "default_max_factor", field, minimum=1),
+        min_factor=_count(value, "default_min_factor", field, minimum=1),
+        not_over=_names(value, "no_iteration_over_dataspaces", field),
+        only_over=_names(value, "must_iterate_over_dataspaces", field),
+    )
+
+
+def parse_factors(value: object, field: str) -> tuple[tuple[str, Relation, int], ...]:
+    """``[C=1, M<=8]`` or ``"C1 M8"`` or ``"C=1,M<=8"`` as (dimension, relation, factor) triples."""
+    if value is None:
+        return ()
+    parts = re.split(r"[\s,]+", value.strip()) if isinstance(value, str) else value
+    if not isinstance(parts, list):
+        raise InputError("expected a list such as [C=1, M<=8]", field=field)
+    found: list[tuple[str, Relation, int]] = []
+    for part in parts:
+        match = _FACTOR.fullmatch(part) if isinstance(part, str) else None
+        if not match:
+            raise InputError(f"{part!r} is not a factor such as C=1 or M<=8", field=field)
+        found.append((match[1], cast(Relation, match[2] or "="), int(match[3])))
+    return tuple(found)
+
+
+def _permutation(value: object, field: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = re.split(r"[\s,]+", value.strip()) if re.search(r"[\s,]", value.strip()) else list(value.strip())
+    if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+        raise InputError("expected a list of dimensions, innermost first", field=field)
+    if len(set(value)) != len(value):
+        raise InputError("a dimension stands twice", field=field)
+    return tuple(value)
+
+
+def _kept(value: dict[str, Any], field: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    keep, bypass = _names(value, "keep", field), _names(value, "bypass", field)
+    if "keep_only" in value:
+        keep, bypass = keep + _names(value, "keep_only", field), (*bypass, "*")
+    if "bypass_only" in value:
+        keep, bypass = (*keep, "*"), bypass + _names(value, "bypass_only", field)
+    for name in keep:
+        if name in bypass:
+            raise InputError(f"{name!r} is both kept and bypassed", field=field)
+    return keep, bypass
+
+
+def _names(value: dict[str, Any], key: str, field: str) -> tuple[str, ...]:
+    names = value.get(key)
+    if names is None:
+        return ()
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError("expected a list of data spaces", field=f"{field}.{key}")
+    return tuple(names)
+
+
+def _count(value: dict[str, Any], key: str, field: str, *, minimum: int) -> int | None:
+    count = value.get(key)
+    if count is None:
+        return None
+    if isinstance(count, bool) or not isinstance(count, int) or count < minimum:
+        raise InputError(f"expected a whole number of at least {minimum}, got {count!r}", field=f"{field}.{key}")
+    return count
+
+
+def _mapping(value: object, field: str, known: set[str]) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(f"expected a mapping, got {type(value).__name__}", field=field)
+    for key in value:
+        if key not in known:
+            raise InputError(f"not supported; known here: {', '.join(sorted(known))}", field=f"{field}.{key}")
+    return value

@@ -1,0 +1,49 @@
+"""An architecture by name or path: the built-in ones, mmsim's own format, and Timeloop v0.4 files."""
+
+from __future__ import annotations
+
+import difflib
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+from mmsim import files
+from mmsim.arch import spec
+from mmsim.arch.model import Arch
+from mmsim.errors import InputError
+
+
+def builtin_names() -> tuple[str, ...]:
+    """The names of the built-in architectures, sorted."""
+    folder = resources.files("mmsim.arch_specs")
+    return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def load(name_or_path: str | Path) -> Arch:
+    """The built-in architecture of that name, or the one in the file at that path.
+
+    Raises `InputError` for an unknown name, with the names nearest to it.
+    """
+    name = str(name_or_path)
+    if "/" in name or "\\" in name or name.endswith((".yaml", ".yml")):
+        return _read(Path(name))
+    known = builtin_names()
+    if name in known:
+        return _builtin(name)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+    raise InputError(f"unknown architecture {name!r}; {hint}, or give a path to a .yaml file")
+
+
+@lru_cache(maxsize=64)
+def _builtin(name: str) -> Arch:
+    text = (resources.files("mmsim.arch_specs") / f"{name}.yaml").read_text(encoding="utf-8")
+    file = f"arch_specs/{name}.yaml"
+    return spec.parse(files.parse_yaml(text, file=file), file=file)
+
+
+def _read(path: Path) -> Arch:
+    value = files.read_yaml(path)
+    if spec.is_spec(value):
+        return spec.parse(value, file=str(path))
+    raise InputError("not an architecture: no 'levels' (mmsim) or 'architecture' (Timeloop v0.4)", file=str(path))
