@@ -81,7 +81,9 @@ def _part(node: fx.Node, tensors: dict[fx.Node, tuple[Tensor, ...]]) -> tuple[Te
     return tensors[source][before : before + _count(source.meta["shape"][index])]
 
 
-def _results(node: fx.Node, operands: list[tuple[str, Tensor]], outputs: dict[fx.Node, None]) -> tuple[Tensor, ...]:
+def _results(
+    node: fx.Node, operands: list[tuple[str, Tensor]], outputs: dict[fx.Node, None]
+) -> tuple[Tensor, ...]:
     """The tensors that a call gives: ``name``, or ``name.0``, ``name.1``, ... for several."""
     flat = list(_flat(node.meta["shape"], node.meta["dtype"]))
     known = all(tensor.role == "constant" for _, tensor in operands)
