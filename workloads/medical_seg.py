@@ -72,7 +72,9 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, L, width/heads)
+        q, k, v = (
+            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # each (B, heads, L, width/heads)
         scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5  # (B, heads, L, L)
         return self.proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))  # (B, L, width)
 
