@@ -61,17 +61,36 @@ def parse_yaml(text: str, *, file: str) -> Any:
     from mmsim._yaml import SafeLoader
 
     try:
+        _check_depth(text, file)
         value = yaml.load(text, Loader=SafeLoader)  # noqa: S506 - a subclass of yaml's safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(f"not YAML: {error.problem or error.context}{where}", file=file) from None
+    except InputError:
+        raise
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"not YAML: {str(error).splitlines()[0]}", file=file) from None
     except RecursionError:
         raise InputError("nested too deeply", file=file) from None
     check_bounds(value, file=file)
     return value
+
+
+def _check_depth(text: str, file: str) -> None:
+    """Refuse deep nesting before values are built: libyaml's composer recurses in C and would crash."""
+    import yaml
+
+    from mmsim._yaml import SafeLoader
+
+    depth = 0
+    for event in yaml.parse(text, Loader=SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise InputError(f"nested deeper than {MAX_DEPTH}", file=file)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def check_bounds(value: Any, *, file: str) -> None:

@@ -1,0 +1,122 @@
+"""The network that a verb is about: a workload's name, a layer dump, or a user's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from mmsim.graph import Graph
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--fusion", metavar="NAME", help="Fusion variant of a workload (default: the paper's)."),
+    click.option("--modality", metavar="NAME", help="The uni-modal counterpart of a workload, e.g. image."),
+    click.option("--end-to-end", is_flag=True, help="Include a workload's preprocess stage, from raw input."),
+    click.option("--host-costs", is_flag=True, help="Keep the reference code's host copies and synchronisations."),
+    click.option("--set", "knobs", multiple=True, metavar="NAME=INT", help="A workload's knob, e.g. length=64."),
+    click.option(
+        "--input", "inputs", multiple=True, metavar="NAME=SHAPE:DTYPE",
+        help="An input of your own model, e.g. image=Bx3x224x224:float32; a letter is a symbolic size.",
+    ),
+    click.option(
+        "--stage", "stages", multiple=True, metavar="PATH=STAGE",
+        help="A module path's stage, e.g. vision=encoder:image (default: declared by the workload, else inferred).",
+    ),
+    click.option("--allow-unknown", is_flag=True, help="Let unknown operations through; they are listed in the dump."),
+    click.option("--phase", type=click.Choice(["inference", "training"]), default="inference", show_default=True),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the user named, with the options that say which variant of it."""
+
+    spec: str
+    fusion: str | None = None
+    modality: str | None = None
+    end_to_end: bool = False
+    host_costs: bool = False
+    knobs: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+    allow_unknown: bool = False
+    phase: str = "inference"
+
+    def graph(self) -> Graph:
+        """The layer graph, symbolic in the batch: read from a dump, or traced (which imports torch)."""
+        graph = self._dumped() if self.spec.endswith(".json") else self._traced()
+        if self.phase == "training" and graph.phase != "training":
+            from mmsim.training import training_graph
+
+            graph = training_graph(graph)
+        return graph
+
+    def _dumped(self) -> Graph:
+        from mmsim.graph import load
+
+        for name, value in (("--fusion", self.fusion), ("--modality", self.modality), ("--input", self.inputs)):
+            if value:
+                raise InputError(f"{name} does not go with a layer dump: {self.spec} is already traced")
+        return load(Path(self.spec))
+
+    def _traced(self) -> Graph:
+        from mmsim.tracing.source import trace_source
+
+        return trace_source(
+            self.spec,
+            fusion=self.fusion,
+            modality=self.modality,
+            end_to_end=self.end_to_end,
+            host_costs=self.host_costs,
+            knobs=integers(self.knobs, "--set"),
+            inputs=pairs(self.inputs, "--input"),
+            stages=pairs(self.stages, "--stage"),
+            allow_unknown=self.allow_unknown,
+        )
+
+
+def source_options(command: F) -> F:
+    """The argument NETWORK and the options that choose a variant; the command receives `source`."""
+
+    def with_source(network: str, **options: Any) -> Any:
+        fields = set(Source.__dataclass_fields__)
+        chosen = {name: options.pop(name) for name in list(options) if name in fields}
+        return command(source=Source(network, **chosen), **options)
+
+    with_source.__name__, with_source.__doc__ = command.__name__, command.__doc__
+    with_source.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    decorated: Any = with_source
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return click.argument("network")(decorated)  # type: ignore[no-any-return]
+
+
+def pairs(items: tuple[str, ...], option: str) -> dict[str, str]:
+    """``("a=1", "b=2")`` -> ``{"a": "1", "b": "2"}``; raises `InputError` for anything else."""
+    out: dict[str, str] = {}
+    for item in items:
+        name, separator, value = item.partition("=")
+        if not separator or not value:
+            raise InputError(f"{item!r} is not NAME=VALUE", field=option)
+        if name in out:
+            raise InputError(f"{name!r} is given twice", field=option)
+        out[name] = value
+    return out
+
+
+def integers(items: tuple[str, ...], option: str) -> dict[str, int]:
+    """As `pairs`, with whole positive numbers."""
+    out = {}
+    for name, value in pairs(items, option).items():
+        if not value.isdecimal() or int(value) < 1:
+            raise InputError(f"{name}={value} must be a positive whole number", field=option)
+        out[name] = int(value)
+    return out

@@ -1,0 +1,96 @@
+"""A captured graph with a mark after each operation, and the part of it that belongs to some stage.
+
+The marks are calls in the generated code itself, so that what is timed is the same straight-line
+program, not an interpreter's loop around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+
+Mark = Callable[[int], None]
+
+
+def operations(captured: fx.GraphModule) -> list[fx.Node]:
+    """The nodes that call something, in order."""
+    return [node for node in captured.graph.nodes if node.op in ("call_function", "call_method", "call_module")]
+
+
+def marked(captured: fx.GraphModule, mark: Mark) -> fx.GraphModule:
+    """The same program, with ``mark(-1)`` at its start and ``mark(i)`` after the i-th of its `operations`."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    position = -1
+    for node in captured.graph.nodes:
+        is_call = node.op in ("call_function", "call_method", "call_module")
+        if is_call and position < 0:
+            graph.call_function(mark, (-1,))
+            position = 0
+        copies[node] = graph.node_copy(node, lambda n: copies[n])
+        if is_call:
+            graph.call_function(mark, (position,))
+            position += 1
+    return _module(captured, graph)
+
+
+def part(captured: fx.GraphModule, wanted: Callable[[fx.Node], bool]) -> tuple[fx.GraphModule, list[fx.Node]]:
+    """The operations that are `wanted` as a program of their own, and the nodes whose values are its inputs."""
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    feeds: list[fx.Node] = []
+
+    def reach(node: fx.Node) -> fx.Node:
+        if node not in copies:
+            if node.op == "get_attr":
+                copies[node] = graph.node_copy(node)
+            else:
+                feeds.append(node)
+                with graph.inserting_before(_first_call(graph)):
+                    copies[node] = graph.placeholder(node.name)
+        return copies[node]
+
+    chosen = [node for node in operations(captured) if wanted(node)]
+    for node in chosen:
+        copies[node] = graph.node_copy(node, reach)
+    inside = set(chosen)
+    results = [node for node in chosen if not node.users or any(user not in inside for user in node.users)]
+    graph.output(tuple(copies[node] for node in results))
+    return _module(captured, graph), feeds
+
+
+def values_of(captured: fx.GraphModule, nodes: list[fx.Node], inputs: tuple[torch.Tensor, ...]) -> list[Any]:
+    """What these nodes give when the captured graph runs on `inputs`."""
+    found: dict[fx.Node, Any] = {}
+    wanted = set(nodes)
+
+    class Keeping(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            out = super().run_node(n)
+            if n in wanted:
+                found[n] = (
+                    out.clone() if isinstance(out, torch.Tensor) else out
+                )  # later writes in place must not reach it
+            return out
+
+    with torch.no_grad():
+        Keeping(captured).run(*inputs)
+    return [found[node] for node in nodes]
+
+
+def _first_call(graph: fx.Graph) -> fx.Node:
+    return next((node for node in graph.nodes if node.op != "placeholder"), graph._root)
+
+
+def _module(captured: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
+    attributes: dict[str, Any] = {}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            target: Any = captured
+            for name in str(node.target).split("."):
+                target = getattr(target, name)
+            attributes[str(node.target)] = target
+    return fx.GraphModule(attributes, graph)

@@ -1,0 +1,86 @@
+"""Files from others are data: hostile YAML and JSON give one clear line, and nothing is left half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mmsim import files
+from mmsim.errors import InputError
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(
+    f"{n}: &{n} [{','.join(['*' + p] * 9)}]" for p, n in zip("abcdefgh", "bcdefghi", strict=True)
+)
+HOSTILE = {
+    "python object": ("!!python/object/apply:os.system ['true']", "not YAML"),
+    "billion laughs": (BOMB, "more than"),
+    "cycle": ("a: &a [*a]", "nested|recursive"),
+    "deep": ("[" * 200_000, "nested deeper"),
+    "cut short": ("a: {b: [1, 2", "not YAML"),
+    "key twice": ("a: 1\na: 2", "stands twice"),
+    "tabs": ("a:\n\t- b", "not YAML"),
+    "tag on a list": ("!Component [1]", "not YAML"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_yaml(what: str) -> None:
+    text, message = HOSTILE[what]
+    with pytest.raises(InputError, match=message) as error:
+        files.parse_yaml(text, file="evil.yaml")
+    assert str(error.value).startswith("evil.yaml: ") and "\n" not in str(error.value)
+
+
+def test_tags_survive_a_round_trip() -> None:
+    value = {
+        "nodes": [{"!": "Component", "name": "DRAM", "attributes": {"width": 64}}, {"!": "Container", "name": "PE"}]
+    }
+    assert files.parse_yaml(files.to_yaml(value), file="x") == value
+    assert "!Component" in files.to_yaml(value)
+
+
+def test_merge_keys_are_understood() -> None:
+    assert files.parse_yaml("base: &b {x: 1, y: 2}\nown: {<<: *b, y: 3}", file="x")["own"] == {"x": 1, "y": 3}
+
+
+class _Level(msgspec.Struct, forbid_unknown_fields=True):
+    size_bytes: int
+
+
+class _File(msgspec.Struct):
+    levels: list[_Level]
+
+
+def test_schema_errors_name_the_field() -> None:
+    with pytest.raises(InputError, match=r"^a\.yaml: levels\.1\.size_bytes: Expected `int`, got `str`$"):
+        files.check({"levels": [{"size_bytes": 1}, {"size_bytes": "big"}]}, _File, file="a.yaml")
+
+
+def test_missing_and_odd_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        files.read_json(tmp_path / "none.json")
+    with pytest.raises(InputError, match="is a folder"):
+        files.read_yaml(tmp_path)
+    (tmp_path / "latin").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8"):
+        files.read_yaml(tmp_path / "latin")
+
+
+def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = files.write_json(tmp_path / "deep" / "x.json", {"a": [1, 2, 3]})
+    assert target.read_text() == '{\n  "a": [1, 2, 3]\n}\n'
+    with pytest.raises(ValueError):
+        files.write_json(target, {"a": float("nan")})
+    assert target.read_text() == '{\n  "a": [1, 2, 3]\n}\n'
+    with pytest.raises(InputError, match="cannot be written"):
+        files.write_json(target / "below" / "a" / "file.json", {})
+    assert [p.name for p in target.parent.iterdir()] == ["x.json"]
+
+
+def test_paths_stay_inside(tmp_path: Path) -> None:
+    assert files.inside(tmp_path, "a/b.yaml") == tmp_path / "a" / "b.yaml"
+    for name in ("../x", "/etc/passwd", "a/../../x"):
+        with pytest.raises(InputError, match="leads out"):
+            files.inside(tmp_path, name)

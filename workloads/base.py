@@ -1,0 +1,245 @@
+"""What a workload is: a network family with its variants, knobs and random inputs of the true shapes."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmsim.errors import InputError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One network out of a workload's family: what `Workload.build` and `Workload.inputs` are given.
+
+    ``modality`` is None for the multi-modal network; ``fusion`` is empty for a uni-modal one.
+    """
+
+    fusion: str
+    modality: str | None
+    batch: int
+    host_costs: bool
+    knobs: Mapping[str, int]
+
+    def __getitem__(self, knob: str) -> int:
+        return self.knobs[knob]
+
+    def uses(self, modality: str) -> bool:
+        """Whether this network has a branch for the modality."""
+        return self.modality in (None, modality)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """One modality's way from raw data to inputs of the network.
+
+    ``module`` takes the tensors of ``raw`` in order and returns the tensors named in ``gives``.
+    """
+
+    modality: str
+    module: nn.Module
+    raw: dict[str, Tensor]
+    gives: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A built network in eval mode, keyword arguments for its forward, and which module is which stage.
+
+    ``stages`` maps a module path prefix to a stage: ``{"encoders.image": "encoder:image", "head": "head"}``.
+    """
+
+    workload: str
+    variant: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    stages: dict[str, str]
+
+    def __call__(self) -> Any:
+        """The network's output on its inputs, without gradients."""
+        with torch.no_grad():
+            return self.module(**self.inputs)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A family of networks for one task: `network` builds the variant that is asked for.
+
+    ``fusions`` and ``modalities`` name the variants, the paper's default first; ``knobs`` are sizes
+    with their defaults; ``extra`` are further named variants as arguments of `network`.
+    """
+
+    name: str
+    title: str
+    domain: str
+    task: str
+    fusions: tuple[str, ...]
+    modalities: tuple[str, ...]
+    build: Callable[[Choice], nn.Module]
+    inputs: Callable[[Choice], dict[str, Tensor]]
+    knobs: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    preprocess: Callable[[Choice], Iterable[Preprocess]] | None = None
+
+    def network(
+        self,
+        fusion: str | None = None,
+        modality: str | None = None,
+        batch: int = 1,
+        end_to_end: bool = False,
+        host_costs: bool = False,
+        **knobs: int,
+    ) -> Network:
+        """The multi-modal network with a fusion (the paper's if None), or one modality's counterpart.
+
+        ``end_to_end`` starts from raw data, ``host_costs`` keeps the reference's copies and
+        synchronisations between host and device. Weights and inputs are random with a fixed seed;
+        under ``torch.device("meta")`` weights take no memory. Raises `InputError`, listing what there
+        is, for a fusion, modality or knob that the workload lacks.
+        """
+        if fusion is not None and modality is not None:
+            raise InputError(f"{self.name}: give a fusion or a modality, not both: one modality has nothing to fuse")
+        if fusion is not None:
+            self._check("fusion", fusion, self.fusions)
+        if modality is not None:
+            self._check("modality", modality, self.modalities)
+        for knob, value in ({"batch": batch} | knobs).items():
+            self._check("knob", knob, ("batch", *self.knobs))
+            if value < 1:
+                raise InputError(f"{self.name}: {knob}={value} must be positive")
+        choice = Choice(
+            fusion="" if modality else fusion or self.fusions[0],
+            modality=modality,
+            batch=batch,
+            host_costs=host_costs,
+            knobs={**self.knobs, **knobs},
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module, inputs = self.build(choice), self.inputs(choice)
+            if end_to_end:
+                module, inputs = self._end_to_end(choice, module, inputs)
+        return Network(self.name, self._variant(choice), module.eval(), inputs, stages_of(module))
+
+    def variants(self) -> dict[str, dict[str, Any]]:
+        """Every variant's name with the arguments of `network` that give it, the paper's default first."""
+        return {
+            **{fusion: {"fusion": fusion} for fusion in self.fusions},
+            **{f"uni_{modality}": {"modality": modality} for modality in self.modalities},
+            **{name: dict(arguments) for name, arguments in self.extra.items()},
+        }
+
+    def _variant(self, choice: Choice) -> str:
+        asked = {"modality": choice.modality} if choice.modality else {"fusion": choice.fusion}
+        asked |= {knob: value for knob, value in choice.knobs.items() if value != self.knobs[knob]}
+        named = [name for name, arguments in self.extra.items() if arguments == asked]
+        return (named or [f"uni_{choice.modality}" if choice.modality else choice.fusion])[0]
+
+    def _check(self, kind: str, name: str, known: Iterable[str]) -> None:
+        if name not in known:
+            raise InputError(f"{self.name} has no {kind} {name!r}: it has {', '.join(known) or 'none'}")
+
+    def _end_to_end(
+        self, choice: Choice, module: nn.Module, inputs: dict[str, Tensor]
+    ) -> tuple[nn.Module, dict[str, Tensor]]:
+        if self.preprocess is None:
+            raise InputError(f"{self.name} has no preprocess stage")
+        steps = tuple(self.preprocess(choice))
+        made = {name for step in steps for name in step.gives}
+        kept = {name: tensor for name, tensor in inputs.items() if name not in made}
+        return EndToEnd(steps, module), kept | {name: tensor for step in steps for name, tensor in step.raw.items()}
+
+
+class MultiModal(nn.Module):
+    """Encoders, fusion, head: every operation happens in one of the three.
+
+    ``inputs`` gives the names of the inputs of each encoder, where they differ from the modality's
+    name, and under ``"head"`` those that the head takes beside the fused features.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        fusion: nn.Module,
+        head: nn.Module,
+        inputs: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion = fusion
+        self.head = head
+        self.input_names = {"head": (), **{modality: (modality,) for modality in encoders}, **(inputs or {})}
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        def taken_by(part: str) -> list[Tensor]:
+            return [inputs[name] for name in self.input_names[part]]
+
+        features = [encoder(*taken_by(modality)) for modality, encoder in self.encoders.items()]
+        return self.head(self.fusion(*features), *taken_by("head"))
+
+
+class EndToEnd(nn.Module):
+    """A network behind the preprocessing of its modalities, from raw data."""
+
+    def __init__(self, steps: tuple[Preprocess, ...], network: nn.Module) -> None:
+        super().__init__()
+        self.preprocess = nn.ModuleDict({step.modality: step.module for step in steps})
+        self.network = network
+        self.steps = {step.modality: (tuple(step.raw), step.gives) for step in steps}
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        for modality, module in self.preprocess.items():
+            raw, gives = self.steps[modality]
+            out = module(*(inputs.pop(name) for name in raw))
+            inputs |= zip(gives, (out,) if isinstance(out, Tensor) else out, strict=True)
+        return self.network(**inputs)
+
+
+def stages_of(module: nn.Module) -> dict[str, str]:
+    """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``.
+
+    >>> stages_of(MultiModal({"image": nn.Linear(4, 2)}, nn.Identity(), nn.Linear(2, 1)))
+    {'encoders.image': 'encoder:image', 'fusion': 'fusion', 'head': 'head'}
+    """
+    if isinstance(module, EndToEnd):
+        before = {f"preprocess.{modality}": f"preprocess:{modality}" for modality in module.preprocess}
+        return before | {f"network.{path}": stage for path, stage in stages_of(module.network).items()}
+    encoders = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
+    return encoders | {part: part for part in ("fusion", "head") if hasattr(module, part)}
+
+
+def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Random values in [low, high), on the host whatever the default device."""
+    return torch.empty(shape, device="cpu").uniform_(low, high)
+
+
+def normal(*shape: int) -> Tensor:
+    """Random values of mean 0 and variance 1: a standardised signal."""
+    return torch.empty(shape, device="cpu").normal_()
+
+
+def tokens(*shape: int, vocabulary: int, first: int = 0) -> Tensor:
+    """Random token ids in [first, vocabulary)."""
+    return torch.randint(first, vocabulary, shape, device="cpu")
+
+
+def names() -> tuple[str, ...]:
+    """The names of all workloads: the files of this folder that define a ``WORKLOAD``."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return tuple(file.stem for file in files if "\nWORKLOAD = " in file.read_text(encoding="utf-8"))
+
+
+def get(name: str) -> Workload:
+    """The workload of a name; raises `InputError` naming near ones for an unknown name."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5) or names()
+        raise InputError(f"no workload {name!r}: did you mean {' or '.join(near)}?")
+    workload: Workload = importlib.import_module(f"mmsim.workloads.{name}").WORKLOAD
+    return workload
