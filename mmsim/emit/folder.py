@@ -3,10 +3,10 @@
 ::
 
     OUT/index.yaml      every problem of the network: its file or why it has none, its stages and layers, how often
-    OUT/arch.yaml       the architecture, with its constraints
+    OUT/arch.yaml       the architecture
     OUT/ERT.yaml        pJ per action of each component; OUT/ART.yaml its area
     OUT/mapper.yaml     how timeloop-mapper shall search
-    OUT/problems/*.yaml one per distinct shape
+    OUT/problems/*.yaml one per distinct shape, with the architecture's constraints in that problem's terms
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def emit_graph(graph: Graph, arch: Arch, folder: str | Path, objective: Objectiv
     names = _Names()
     rows = []
     for problem, layers in graph.distinct_problems().items():
-        row, spec = _row(problem, layers, names)
+        row, spec = _row(problem, layers, arch, names)
         if spec is not None:
-            files.write_yaml(files.inside(folder, row["file"]), {"problem": spec})
+            files.write_yaml(files.inside(folder, row["file"]), spec)
         rows.append(row)
     head = {"workload": graph.workload, "variant": graph.variant, "architecture": arch.name}
     return files.write_yaml(folder / "index.yaml", {**head, "problems": rows}, header=INDEX_NOTE)
@@ -77,10 +77,19 @@ class _Names:
         return self._by_text[text]
 
 
-def _row(problem: Problem, layers: tuple[Layer, ...], names: _Names) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def problem_file(problem: Problem, arch: Arch) -> dict[str, Any]:
+    """What a problem's file holds: the problem, and the constraints of `arch` on it."""
+    out: dict[str, Any] = {"problem": timeloop.problem(problem)}
+    constraints = timeloop.constraints(arch, problem)
+    return out | ({"constraints": constraints} if constraints["targets"] else {})
+
+
+def _row(
+    problem: Problem, layers: tuple[Layer, ...], arch: Arch, names: _Names
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """A problem's line in the index, and its Timeloop file's content unless Timeloop can't take it."""
     reason = timeloop.refusal(problem)
-    spec = None if reason else timeloop.problem(problem)
+    spec = None if reason else problem_file(problem, arch)
     row: dict[str, Any] = {"file": names(problem, spec)} if spec else {"file": None, "why": reason}
     row |= {
         "kind": problem.kind,
