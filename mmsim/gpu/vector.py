@@ -91,7 +91,7 @@ def rows(
         traffic.write,
         (traffic.read * traffic.cold_read + spilled) / (traffic.read + again),
         traffic.cold_write,
-    )  # noqa: E501
+    )
     return _streaming(machine, compute, moved, max(1, int(count)), name, kind, count * columns * ops, 1.0)
 
 
