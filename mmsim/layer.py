@@ -25,8 +25,8 @@ class Tensor:
     """A tensor of the graph: a unique name, a shape that may depend on the batch, a format and a role.
 
     A tensor that an operation writes is a new tensor, in-place operations included, so that producer
-    and consumers meet by name. `role` is ``input`` (given by the caller), ``weight`` (parameter or
-    buffer), ``constant`` (made inside, of known value), ``activation`` or ``output``.
+    and consumers meet by name. `role` is ``input`` (given by the caller), ``weight`` (a
+    parameter), ``constant`` (a buffer, or made inside from nothing else), ``activation`` or ``output``.
 
     >>> Tensor("x", (2, 3), "float16", "input").bytes
     12
