@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mmsim._yaml import Quoted
-from mmsim.arch.constraints import resolve
+from mmsim.nest.constraints import resolve
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage
 from mmsim.emit.accelergy import system_name
 from mmsim.errors import InputError
