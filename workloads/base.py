@@ -209,16 +209,17 @@ class EndToEnd(nn.Module):
 
 
 def stages_of(module: nn.Module) -> dict[str, str]:
-    """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``.
+    """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``; an identity has none.
 
     >>> stages_of(MultiModal({"image": nn.Linear(4, 2)}, nn.Identity(), nn.Linear(2, 1)))
-    {'encoders.image': 'encoder:image', 'fusion': 'fusion', 'head': 'head'}
+    {'encoders.image': 'encoder:image', 'head': 'head'}
     """
     if isinstance(module, EndToEnd):
         before = {f"preprocess.{modality}": f"preprocess:{modality}" for modality in module.preprocess}
         return before | {f"network.{path}": stage for path, stage in stages_of(module.network).items()}
-    encoders = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
-    return encoders | {part: part for part in ("fusion", "head") if hasattr(module, part)}
+    named = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
+    named |= {part: part for part in ("fusion", "head") if hasattr(module, part)}
+    return {path: stage for path, stage in named.items() if not isinstance(module.get_submodule(path), nn.Identity)}
 
 
 def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
