@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +75,7 @@ class FaceDetector(nn.Module):
 
     def proposals(self, pictures: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """Scores [N, K] and boxes [N, K, 4] of every place of one pyramid level."""
-        size = [math.ceil(edge * scale) for edge in pictures.shape[2:]]
+        size = [int(edge * scale) for edge in pictures.shape[2:]]
         level = functional.interpolate(pictures, size=size, mode="bilinear", antialias=True)
         answers = self.propose(level).permute(0, 2, 3, 1)  # [N, h, w, 6]
         rows, columns = (torch.arange(edge, device=pictures.device) * STRIDE / scale for edge in answers.shape[1:3])
