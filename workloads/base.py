@@ -33,6 +33,12 @@ class Choice:
     def __getitem__(self, knob: str) -> int:
         return self.knobs[knob]
 
+    def at_least(self, knob: str, least: int) -> int:
+        """The knob's value, refused with an `InputError` where the network has no room for so little."""
+        if self.knobs[knob] < least:
+            raise InputError(f"{knob}={self.knobs[knob]}: this network needs at least {least}")
+        return self.knobs[knob]
+
     def uses(self, modality: str) -> bool:
         """Whether this network has a branch for the modality."""
         return self.modality in (None, modality)
@@ -164,7 +170,7 @@ class Workload:
         }
 
     def _variant(self, choice: Choice) -> str:
-        asked = {"modality": choice.modality} if choice.modality else {"fusion": choice.fusion}
+        asked: dict[str, Any] = {"modality": choice.modality} if choice.modality else {"fusion": choice.fusion}
         asked |= {knob: value for knob, value in choice.knobs.items() if value != self.knobs[knob]}
         named = [name for name, arguments in self.extra.items() if arguments == asked]
         return (named or [f"uni_{choice.modality}" if choice.modality else choice.fusion])[0]
@@ -234,16 +240,17 @@ def behind(
 
 
 def stages_of(module: nn.Module) -> dict[str, str]:
-    """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``.
+    """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``; an identity has none.
 
     >>> stages_of(MultiModal({"image": nn.Linear(4, 2)}, nn.Identity(), nn.Linear(2, 1)))
-    {'encoders.image': 'encoder:image', 'fusion': 'fusion', 'head': 'head'}
+    {'encoders.image': 'encoder:image', 'head': 'head'}
     """
     if isinstance(module, EndToEnd):
         before = {f"preprocess.{modality}": f"preprocess:{modality}" for modality in module.preprocess}
         return before | {f"network.{path}": stage for path, stage in stages_of(module.network).items()}
-    encoders = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
-    return encoders | {part: part for part in ("fusion", "head") if hasattr(module, part)}
+    stages = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
+    stages |= {"fusion": "fusion", "head": "head"}
+    return {path: stage for path, stage in stages.items() if not isinstance(module.get_submodule(path), nn.Identity)}
 
 
 def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from mmsim import files
-from mmsim.arch import spec
+from mmsim.arch import spec, timeloop
 from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 
@@ -17,6 +17,11 @@ def builtin_names() -> tuple[str, ...]:
     """The names of the built-in architectures, sorted."""
     folder = resources.files("mmsim.arch_specs")
     return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
+
+
+def catalogue() -> tuple[Arch, ...]:
+    """All built-in architectures, sorted by name."""
+    return tuple(_builtin(name) for name in builtin_names())
 
 
 def load(name_or_path: str | Path) -> Arch:
@@ -46,4 +51,6 @@ def _read(path: Path) -> Arch:
     value = files.read_yaml(path)
     if spec.is_spec(value):
         return spec.parse(value, file=str(path))
+    if timeloop.is_timeloop(value):
+        return timeloop.parse(value, file=str(path))
     raise InputError("not an architecture: no 'levels' (mmsim) or 'architecture' (Timeloop v0.4)", file=str(path))
