@@ -68,7 +68,7 @@ def resolve(constraints: Constraints, problem: Problem) -> Constraints:
         bypass=bypass,
         temporal=_resolve_loops(constraints.temporal, problem),
         spatial=_resolve_loops(constraints.spatial, problem),
-        **{
+        **{  # type: ignore[arg-type]  # all of them tuples of names
             key: _expand(getattr(constraints, key), (), spaces)
             for key in ("no_reuse", "rmw_first_update", "no_multicast", "no_link_transfer", "no_coalesce")
         },
@@ -92,7 +92,7 @@ def _resolve_loops(loops: LoopConstraints, problem: Problem) -> LoopConstraints:
     if "*" in named:
         still |= set(dims) - named
     factors = [factor for factor in loops.factors if factor[0] in dims]
-    factors += [(dim, cast(Relation, "="), 1) for dim in dims if dim in still and dim not in named]
+    factors += [(dim, "=", 1) for dim in dims if dim in still and dim not in named]
     shape = problem.shape
     return replace(
         loops,

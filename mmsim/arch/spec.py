@@ -114,7 +114,9 @@ def _arch(spec: ArchSpec) -> Arch:
         nodes=nodes,
         cycle_s=1 / clock,
         technology_nm=_positive(spec.technology_nm, "technology_nm"),
-        energy_pj={level.name: _energies(level, f"levels.{i}") for i, level in enumerate(spec.levels) if level.energy_pj},
+        energy_pj={
+            level.name: _energies(level, f"levels.{i}") for i, level in enumerate(spec.levels) if level.energy_pj
+        },
         area_um2={
             level.name: _figure(level.area_um2, f"levels.{i}.area_um2", minimum=0)
             for i, level in enumerate(spec.levels)
@@ -231,7 +233,9 @@ def _check_order(nodes: tuple[Node, ...]) -> None:
 
 
 def _energies(level: LevelSpec, where: str) -> Mapping[str, float]:
-    return {action: _figure(value, f"{where}.energy_pj.{action}", minimum=0) for action, value in level.energy_pj.items()}
+    return {
+        action: _figure(value, f"{where}.energy_pj.{action}", minimum=0) for action, value in level.energy_pj.items()
+    }
 
 
 def _vector(spec: VectorSpec | None, nodes: tuple[Node, ...], clock: float) -> VectorUnit | None:
