@@ -27,6 +27,10 @@ class SafeDumper(_BaseDumper):
         return True
 
 
+class Quoted(str):
+    """Text written in double quotes, for readers that evaluate plain text as an expression."""
+
+
 def _tagged(loader: Any, suffix: str, node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return {TAG: suffix, **_mapping(loader, node)}
@@ -56,3 +60,6 @@ def _represent(dumper: Any, value: dict[Any, Any]) -> yaml.Node:
 SafeLoader.add_multi_constructor("!", _tagged)
 SafeLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 SafeDumper.add_representer(dict, _represent)
+SafeDumper.add_representer(
+    Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style='"')
+)

@@ -69,3 +69,16 @@ def lenet_block(inputs: int, out: int, kernel: int) -> nn.Sequential:
     """Convolution of unchanged size, batch norm, ReLU, halving max pool."""
     convolution = nn.Conv2d(inputs, out, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2))
+
+
+class GRULast(nn.Module):
+    """A one-layer GRU's last state, through a linear layer if ``out`` is given: [B, T, features] -> [B, out]."""
+
+    def __init__(self, features: int, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.gru = nn.GRU(features, hidden, batch_first=True)
+        self.linear = nn.Identity() if out is None else nn.Linear(hidden, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, last = self.gru(x)
+        return self.linear(last[-1])

@@ -20,6 +20,13 @@ class Concat(nn.Module):
         return torch.cat([x.flatten(1) for x in features], 1)
 
 
+class ConcatSteps(nn.Module):
+    """Sequences side by side at every step: [B, T, x] and [B, T, y] -> [B, T, x + y]."""
+
+    def forward(self, *features: Tensor) -> Tensor:
+        return torch.cat(features, -1)
+
+
 class ConcatLinear(nn.Module):
     """[x, y] W + b, with the features side by side on axis ``dim``."""
 

@@ -1,11 +1,17 @@
-"""Medical Segmentation: brain tumours in four MRI scans with mmFormer (Zhang et al., MICCAI 2022)."""
+"""Medical Segmentation: brain tumours in four MRI scans with mmFormer (Zhang et al., MICCAI 2022).
+
+Four classes for each voxel of a 128^3 cube (knob ``cube``) of four co-registered scans of a brain.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-MODALITIES = ("flair", "t1ce", "t1", "t2")
+from mmsim.errors import InputError
+from mmsim.workloads.base import Choice, Workload, normal
+
+SCANS = ("flair", "t1ce", "t1", "t2")
 WIDTH = 8
 """Channels of the finest level; each of the four coarser levels has twice as many."""
 TOKEN = 512
@@ -33,7 +39,7 @@ class Level(nn.Module):
         self.first = first
         self.pair = nn.Sequential(PreNormConv(channels, channels), PreNormConv(channels, channels))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.first(x)
         return x + self.pair(x)
 
@@ -53,11 +59,11 @@ class Encoder(nn.Module):
         coarser = [Level(PreNormConv(c // 2, c, stride=2), c) for c in widths[1:]]
         self.levels = nn.ModuleList([Level(finest, WIDTH), *coarser])
 
-    def forward(self, scans: torch.Tensor) -> list[torch.Tensor]:
-        x = scans[:, self.channel : self.channel + 1]  # (B, 1, D, H, W)
+    def forward(self, scans: Tensor) -> list[Tensor]:
+        x = scans[:, self.channel : self.channel + 1]  # [B, 1, D, H, W]
         maps = []
         for level in self.levels:
-            x = level(x)  # (B, 8 * 2^level, D / 2^level, ...)
+            x = level(x)  # [B, 8 * 2^level, D / 2^level, ...]
             maps.append(x)
         return maps
 
@@ -71,10 +77,12 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, L, width/heads)
-        scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5  # (B, heads, L, L)
-        return self.proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))  # (B, L, width)
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        )  # each (B, heads, L, width/heads)
+        scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5  # [B, heads, L, L]
+        return self.proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))  # [B, L, width]
 
 
 class TransformerLayer(nn.Module):
@@ -90,24 +98,29 @@ class TransformerLayer(nn.Module):
         )
         self.dropout = nn.Dropout(0.1)
 
-    def forward(self, tokens: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
         x = tokens + positions
         x = x + self.dropout(self.attention(self.norm1(x)))
-        return x + self.mlp(self.norm2(x))  # (B, L, width)
+        return x + self.mlp(self.norm2(x))  # [B, L, width]
 
 
-class IntraModal(nn.Module):
-    """The coarsest map of one scan as tokens, after a transformer layer over that scan alone."""
+class ScanEncoder(nn.Module):
+    """One scan's U-Net encoder, and a transformer layer over the tokens of its coarsest map.
 
-    def __init__(self, tokens: int) -> None:
+    Gives the five maps and the tokens [B, L, 512], L = (cube / 16)^3.
+    """
+
+    def __init__(self, channel: int, tokens: int) -> None:
         super().__init__()
+        self.unet = Encoder(channel)
         self.tokenise = nn.Conv3d(16 * WIDTH, TOKEN, 1)
         self.positions = nn.Parameter(torch.zeros(1, tokens, TOKEN))
         self.transformer = TransformerLayer()
 
-    def forward(self, coarsest: torch.Tensor) -> torch.Tensor:
-        tokens = self.tokenise(coarsest).flatten(2).transpose(1, 2)  # (B, L, 512), L = (cube/16)^3
-        return self.transformer(tokens, self.positions)
+    def forward(self, scans: Tensor) -> tuple[list[Tensor], Tensor]:
+        maps = self.unet(scans)
+        tokens = self.tokenise(maps[-1]).flatten(2).transpose(1, 2)  # [B, L, 512]
+        return maps, self.transformer(tokens, self.positions)
 
 
 class InterModal(nn.Module):
@@ -122,22 +135,22 @@ class InterModal(nn.Module):
         super().__init__()
         self.side = side
         self.transformer = TransformerLayer()
-        self.join = nn.Conv3d(len(MODALITIES) * TOKEN, TOKEN, 1)
+        self.join = nn.Conv3d(len(SCANS) * TOKEN, TOKEN, 1)
 
     def forward(
         self,
-        maps: list[list[torch.Tensor]],
-        tokens: list[torch.Tensor],
-        positions: list[torch.Tensor],
-        mask: torch.Tensor,
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        present = mask.to(tokens[0].dtype)  # (B, scans)
-        stacked = [torch.stack(level, 1) for level in zip(*maps, strict=True)]  # (B, scans, C, D, H, W) each
+        maps: list[list[Tensor]],
+        tokens: list[Tensor],
+        positions: list[Tensor],
+        mask: Tensor,
+    ) -> tuple[list[Tensor], Tensor]:
+        present = mask.to(tokens[0].dtype)  # [B, scans]
+        stacked = [torch.stack(level, 1) for level in zip(*maps, strict=True)]  # [B, scans, C, D, H, W] each
         skips = [(level * present[:, :, None, None, None, None]).flatten(1, 2) for level in stacked]
-        every = (torch.stack(tokens, 1) * present[:, :, None, None]).flatten(1, 2)  # (B, scans * L, 512)
+        every = (torch.stack(tokens, 1) * present[:, :, None, None]).flatten(1, 2)  # [B, scans * L, 512]
         fused = self.transformer(every, torch.cat(positions, 1))
-        volume = fused.unflatten(1, (self.side, self.side, self.side, -1)).flatten(4)  # (B, D', H', W', scans * 512)
-        return skips, self.join(volume.permute(0, 4, 1, 2, 3))  # (B, 512, D/16, H/16, W/16)
+        volume = fused.unflatten(1, (self.side, self.side, self.side, -1)).flatten(4)  # [B, D', H', W', scans * 512]
+        return skips, self.join(volume.permute(0, 4, 1, 2, 3))  # [B, 512, D/16, H/16, W/16]
 
 
 class RegionFusion(nn.Sequential):
@@ -145,7 +158,7 @@ class RegionFusion(nn.Sequential):
 
     def __init__(self, channels: int) -> None:
         super().__init__(
-            PreNormConv(len(MODALITIES) * channels, channels, kernel=1),
+            PreNormConv(len(SCANS) * channels, channels, kernel=1),
             PreNormConv(channels, channels),
             PreNormConv(channels, channels, kernel=1),
         )
@@ -160,9 +173,9 @@ class UpLevel(nn.Module):
         self.narrow = PreNormConv(2 * channels, channels)
         self.join = nn.Sequential(PreNormConv(2 * channels, channels), PreNormConv(channels, channels, kernel=1))
 
-    def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = self.narrow(self.up(x))
-        return self.join(torch.cat((x, skip), 1))  # (B, channels, 2D, 2H, 2W)
+        return self.join(torch.cat((x, skip), 1))  # [B, channels, 2D, 2H, 2W]
 
 
 class Prediction(nn.Sequential):
@@ -181,11 +194,11 @@ class Decoder(nn.Module):
         self.levels = nn.ModuleList(UpLevel(WIDTH << level) for level in (3, 2, 1, 0))
         self.predict = Prediction(WIDTH)
 
-    def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, maps: list[Tensor]) -> Tensor:
         *skips, x = maps
         for level, skip in zip(self.levels, reversed(skips), strict=True):
             x = level(x, skip)
-        return self.predict(x)  # (B, 4, D, H, W)
+        return self.predict(x)  # [B, 4, D, H, W]
 
 
 class FusedDecoder(nn.Module):
@@ -203,56 +216,94 @@ class FusedDecoder(nn.Module):
         self.coarse = nn.ModuleList(Prediction(c, scale=c // WIDTH) for c in widths[:-1])
         self.predict = Prediction(WIDTH)
 
-    def forward(self, skips: list[torch.Tensor], fused: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        x = self.regions[0](fused)  # (B, 128, D/16, H/16, W/16)
+    def forward(self, skips: list[Tensor], fused: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x = self.regions[0](fused)  # [B, 128, D/16, H/16, W/16]
         coarse = []
         for level, region, predict, skip in zip(
             self.levels, self.regions[1:], self.coarse, reversed(skips), strict=True
         ):
             coarse.append(predict(x))
             x = level(x, region(skip))
-        return self.predict(x), coarse  # (B, 4, D, H, W) each
+        return self.predict(x), coarse  # [B, 4, D, H, W] each
 
 
-class MMFormer(nn.Module):
-    """mmFormer: a U-Net encoder and a transformer per scan, a transformer across scans, one decoder.
+class Head(nn.Module):
+    """The fused prediction; in training also the coarse ones and, per scan, that of one shared decoder."""
 
-    `scans` (B, 4, D, H, W) and `mask` (B, 4), true where a scan was taken, give the class
-    probabilities (B, 4, D, H, W). In training it also returns the four coarse predictions and, for
-    each scan, the prediction of the separate decoder (one, with shared weights).
-
-    Of the 36,654,416 parameters 35,798,404 take part in inference. The others are the separate decoder
-    (593,356) and four convolutions that the published code registers but never calls (262,656).
-    """
-
-    def __init__(self, cube: int = 128) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        side = cube // 16
-        self.encoders = nn.ModuleDict({name: Encoder(place) for place, name in enumerate(MODALITIES)})
-        self.intra = nn.ModuleDict({name: IntraModal(side**3) for name in MODALITIES})
-        self.fusion = InterModal(side)
-        self.head = FusedDecoder()
+        self.fused = FusedDecoder()
         self.separate = Decoder()
-        self.uncalled = nn.ModuleList(nn.Conv3d(TOKEN, 16 * WIDTH, 1) for _ in MODALITIES)
 
-    def forward(self, scans: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        maps = [encoder(scans) for encoder in self.encoders.values()]
-        tokens = [intra(levels[-1]) for intra, levels in zip(self.intra.values(), maps, strict=True)]
-        positions = [intra.positions for intra in self.intra.values()]
-        skips, fused = self.fusion([levels[:-1] for levels in maps], tokens, positions, mask)
-        prediction, coarse = self.head(skips, fused)
+    def forward(self, skips: list[Tensor], fused: Tensor, maps: list[list[Tensor]]) -> Tensor | tuple[Tensor, ...]:
+        prediction, coarse = self.fused(skips, fused)
         if not self.training:
             return prediction
         return prediction, *coarse, *(self.separate(levels) for levels in maps)
 
 
-class OneScan(nn.Module):
-    """The uni-modal counterpart: one encoder and the separate decoder, on `scans` (B, 1, D, H, W)."""
+class MMFormer(nn.Module):
+    """mmFormer: a U-Net encoder and a transformer per scan, a transformer across scans, one decoder.
 
-    def __init__(self) -> None:
+    `scans` [B, 4, D, H, W] and `mask` [B, 4], true where a scan was taken, give the class
+    probabilities [B, 4, D, H, W]. Of the 36,654,416 parameters 35,798,404 take part in inference. The
+    others are the separate decoder (593,356) and four convolutions that the published code registers
+    but never calls (262,656).
+    """
+
+    def __init__(self, cube: int = 128) -> None:
         super().__init__()
-        self.encoder = Encoder(0)
+        side = cube // 16
+        self.encoders = nn.ModuleDict({name: ScanEncoder(place, side**3) for place, name in enumerate(SCANS)})
+        self.fusion = InterModal(side)
+        self.head = Head()
+        self.uncalled = nn.ModuleList(nn.Conv3d(TOKEN, 16 * WIDTH, 1) for _ in SCANS)
+
+    def forward(self, scans: Tensor, mask: Tensor) -> Tensor | tuple[Tensor, ...]:
+        maps, tokens = zip(*(encoder(scans) for encoder in self.encoders.values()), strict=True)
+        positions = [encoder.positions for encoder in self.encoders.values()]
+        skips, fused = self.fusion([levels[:-1] for levels in maps], tokens, positions, mask)
+        return self.head(skips, fused, maps)
+
+
+class OneScan(nn.Module):
+    """The uni-modal counterpart: one encoder and the separate decoder, on `scans` [B, 1, D, H, W]."""
+
+    def __init__(self, modality: str) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({modality: Encoder(0)})
         self.head = Decoder()
 
-    def forward(self, scans: torch.Tensor) -> torch.Tensor:
-        return self.head(self.encoder(scans))
+    def forward(self, scans: Tensor) -> Tensor:
+        (encoder,) = self.encoders.values()
+        return self.head(encoder(scans))
+
+
+def build(choice: Choice) -> nn.Module:
+    cube = choice["cube"]
+    if cube % 16 or cube < 32:
+        raise InputError(f"medical_seg: cube={cube} must be a multiple of 16, at least 32")
+    return OneScan(choice.modality) if choice.modality else MMFormer(cube)
+
+
+def inputs(choice: Choice) -> dict[str, Tensor]:
+    size = (choice["cube"],) * 3
+    if choice.modality:
+        return {"scans": normal(choice.batch, 1, *size)}
+    return {
+        "scans": normal(choice.batch, len(SCANS), *size),
+        "mask": torch.ones(choice.batch, len(SCANS), dtype=torch.bool, device="cpu"),
+    }
+
+
+WORKLOAD = Workload(
+    name="medical_seg",
+    title="Medical Segmentation",
+    domain="medicine",
+    task="segmentation, 4 classes a voxel",
+    fusions=("transformer",),
+    modalities=SCANS,
+    build=build,
+    inputs=inputs,
+    knobs={"cube": 128},
+)

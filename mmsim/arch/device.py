@@ -1,12 +1,75 @@
-"""The part of a GPU's architecture that a loop nest cannot say: launch, dispatch, memory curve, formats, power."""
+"""What a loop nest cannot say of a GPU: formats and their rates, occupancy limits, launch, host, memory curve, power.
+
+Sizes and bandwidths of DRAM, L2 and shared memory, the number of SMs and the clock stand in the
+architecture's levels; a figure stands once. Every field below needs an entry in `sources`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from mmsim.errors import InputError
+
+Generation: TypeAlias = Literal["maxwell", "pascal", "volta", "turing", "ampere", "ada", "hopper"]
 
 
-@dataclass(frozen=True)
-class Device:
-    """Physical constants of a GPU, few and per device; each has its source in the architecture file."""
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The processor that feeds the GPU. Times are of PyTorch's eager mode."""
 
+    dispatch_s: float  # one plain op through Python, the dispatcher and the driver, alone between two events
+    launch_s: float  # from the op's call to its kernel's start on an idle GPU
+    pipelined_dispatch_s: float  # the same op within a running stream of ops, nothing recorded
+    sync_s: float  # torch.cuda.synchronize after the last kernel
+    copy_bytes_per_s: float  # host to device, pageable memory
+    copy_latency_s: float
+    unified_memory: bool = False  # host and device share the DRAM (Jetson)
+
+
+class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Board power: what idles, and the energy of arithmetic. The energies of traffic stand in the levels."""
+
+    limit_w: float
+    idle_w: float
+    burst_s: float  # a kernel this long, repeated, still runs at full clock: the power regulator's time constant
+    gemm_fma_pj: dict[str, float]  # of one multiply-accumulate inside a product: float32, tensor.float16, ...
+
+
+class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Physical constants of a GPU; each has its source in the architecture file.
+
+    `cuda_fma` and `tensor_fma` give multiply-accumulates per clock and SM by format, dense. The
+    `*_share` constants are the part of the data sheet's peak that long, well-shaped kernels of the
+    vendor's library sustain.
+    """
+
+    generation: Generation
     compute_capability: float
+    cuda_fma: dict[str, float]
+    tensor_fma: dict[str, float]
+    warps_per_sm: int
+    blocks_per_sm: int
+    cuda_share: float
+    tensor_share: float
+    dram_share: float
+    l2_resident_bytes: float  # what survives in L2 between kernels: one partition on A100 and H100
+    memory_latency_s: float  # of a load that misses L2
+    launch_s: float  # kernel floor inside a CUDA graph: launch, first load, drain
+    gap_s: float  # between dependent kernels on one stream
+    host: Host
+    power: Power
+    sources: dict[str, str]
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if name not in ("sources", "generation", "compute_capability") and not self.sources.get(name, "").strip():
+                raise InputError(f"no source for {name}", field="sources")
+        for name in ("warps_per_sm", "l2_resident_bytes", "memory_latency_s", "launch_s", "gap_s"):
+            if getattr(self, name) <= 0:
+                raise InputError("must be positive", field=name)
+        for name in ("cuda_share", "tensor_share", "dram_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise InputError("must be between 0 and 1", field=name)
+        if "float32" not in self.cuda_fma:
+            raise InputError("needs float32", field="cuda_fma")

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from mmsim import files
-from mmsim.arch import spec
+from mmsim.arch import spec, timeloop
 from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 
@@ -46,4 +46,6 @@ def _read(path: Path) -> Arch:
     value = files.read_yaml(path)
     if spec.is_spec(value):
         return spec.parse(value, file=str(path))
+    if timeloop.is_timeloop(value):
+        return timeloop.parse(value, file=str(path))
     raise InputError("not an architecture: no 'levels' (mmsim) or 'architecture' (Timeloop v0.4)", file=str(path))

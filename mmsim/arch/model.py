@@ -86,6 +86,8 @@ class Fanout:
     name: str
     mesh_x: int = 1
     mesh_y: int = 1
+    fill_latency_cycles: int = 0
+    drain_latency_cycles: int = 0
     constraints: Constraints = Constraints()
     attributes: Mapping[str, object] = field(default_factory=dict)
     source: str = ""

@@ -53,8 +53,8 @@ class LevelSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     multiple_buffering: Figure | None = None
     fill_latency_cycles: Figure | None = None
     drain_latency_cycles: Figure | None = None
-    meshX: Figure | None = None  # noqa: N815 - Timeloop's spelling
-    meshY: Figure | None = None  # noqa: N815
+    meshX: Figure | None = None  # Timeloop's spelling
+    meshY: Figure | None = None
     energy_pj: dict[str, Figure] = {}  # of one access to a row: read, write, update; leak (a cycle); compute
     area_um2: Figure | None = None  # of one instance
     constraints: dict[str, Any] = {}
@@ -137,6 +137,8 @@ def _node(level: LevelSpec, clock: float, where: str) -> Node:
             level.name,
             _whole(level.meshX, f"{where}.meshX", default=1),
             _whole(level.meshY, f"{where}.meshY", default=1),
+            _whole(level.fill_latency_cycles, f"{where}.fill_latency_cycles", default=0, minimum=0),
+            _whole(level.drain_latency_cycles, f"{where}.drain_latency_cycles", default=0, minimum=0),
             parse_constraints(level.constraints, f"{where}.constraints"),
             level.attributes,
             source,
@@ -179,7 +181,7 @@ def _storage(level: LevelSpec, clock: float, where: str, source: str) -> Storage
     )
 
 
-_FANOUT_FIELDS = {"meshX", "meshY", "constraints", "attributes"}
+_FANOUT_FIELDS = {"meshX", "meshY", "fill_latency_cycles", "drain_latency_cycles", "constraints", "attributes"}
 _COMPUTE_FIELDS = {"word_bits", "energy_pj", "area_um2", "attributes"}
 _NOT_FIGURES = {"name", "kind", "source", "constraints", "attributes"}
 

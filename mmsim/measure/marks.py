@@ -71,7 +71,9 @@ def values_of(captured: fx.GraphModule, nodes: list[fx.Node], inputs: tuple[torc
         def run_node(self, n: fx.Node) -> Any:
             out = super().run_node(n)
             if n in wanted:
-                found[n] = out.clone() if isinstance(out, torch.Tensor) else out  # later writes in place must not reach it
+                found[n] = (
+                    out.clone() if isinstance(out, torch.Tensor) else out
+                )  # later writes in place must not reach it
             return out
 
     with torch.no_grad():

@@ -1,0 +1,35 @@
+"""What one kernel does on a GPU: its time, what bounds it, and the work and traffic behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Bound: TypeAlias = Literal["compute", "DRAM", "L2", "latency"]
+Class: TypeAlias = Literal["Gemm", "Conv", "BNorm", "Elewise", "Pooling", "Relu", "Reduce", "Other"]
+"""Kernel classes as the MMBench paper counts them."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One launched kernel. `device_s` is its time on the GPU, launch latency included.
+
+    `flops` counts two per multiply-accumulate; `dram_bytes` and `l2_bytes` are the traffic at those
+    levels; `blocks` thread blocks of `warps` warps run, up to `resident` of them on an SM at once,
+    in `waves` waves; `work` names the unit (``tensor.float16``, ``float32``) that computes.
+    """
+
+    name: str
+    kind: Class
+    device_s: float
+    bound: Bound
+    flops: float
+    dram_bytes: float
+    l2_bytes: float
+    blocks: int
+    warps: int = 4
+    resident: int = 1
+    waves: float = 1.0
+    work: str = "float32"
+    load_efficiency: float = 1.0  # useful share of the 32-byte sectors read
+    store_efficiency: float = 1.0

@@ -1,0 +1,178 @@
+"""Matrix products as vendor libraries run them: a menu of tiles and K splits, waves, and what bounds each.
+
+All functions take arrays and look at every candidate of every product at once: the last axis of an
+intermediate array is the candidate. The library's choice is taken to be the fastest candidate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsim.gpu.kernel import Bound, Kernel
+from mmsim.gpu.machine import Machine
+from mmsim.layer import BITS
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Library:
+    """How one family of product kernels behaves on any device; times in clocks or memory latencies."""
+
+    tiles: tuple[tuple[int, int], ...]
+    splits: tuple[int, ...]
+    k_step: int
+    perimeter: float  # share lost to feeding a tile: perimeter x (1/rows + 1/columns)
+    k_clocks: float  # least clocks per k of one block: load, multiply and the loop's dependences
+    setup: float  # memory latencies that one wave of blocks waits before and after its main loop
+    tail: float  # 1: whole waves; 0: no quantisation (blocks of different speed fill the tail)
+    overlap: float  # exponent of the norm that joins compute, L2 and DRAM time; infinity is max()
+    spread: float  # share of the SMs that saturates DRAM
+    hides_output: bool  # whether the next tile computes while one is written
+
+
+_EDGES = (16, 32, 64, 128, 256)
+_TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
+_CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
+_SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
+
+TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 8.0, 5.0, 4.5, 0.6, 4.0, 0.5, hides_output=False)
+HOPPER = Library(_TENSOR_TILES, _SPLITS, 64, 7.0, 3.2, 4.0, 0.6, 4.0, 0.5, hides_output=True)
+CUDA = Library(_CUDA_TILES, _SPLITS, 8, 8.0, 5.0, 4.5, 0.6, 4.0, 0.5, hides_output=False)
+
+
+@dataclass(frozen=True)
+class Products:
+    """The chosen candidate of each product: times in s, traffic in bytes, all arrays of one shape."""
+
+    seconds: Array
+    compute_s: Array
+    l2_s: Array
+    dram_s: Array
+    l2_bytes: Array
+    dram_bytes: Array
+    tile_m: Array
+    tile_n: Array
+    split: Array
+    blocks: Array
+    waves: Array
+    resident: Array
+
+
+def library(machine: Machine, dtype: str) -> Library:
+    """The kernels that products in `dtype` run with."""
+    if not machine.has_tensor(dtype):
+        return CUDA
+    return HOPPER if machine.device.compute_capability >= 9 else TENSOR
+
+
+def missing(size: Array, resident_bytes: float) -> Array:
+    """The share of a repeatedly swept array that L2 does not hold: 0 up to its size, 1 from twice that."""
+    return np.clip(size / resident_bytes - 1, 0.0, 1.0)
+
+
+def products(
+    machine: Machine,
+    m: Array,
+    n: Array,
+    k: Array,
+    batch: Array,
+    dtype: str,
+    *,
+    cold: tuple[Array, Array],
+    kernels: Library | None = None,
+) -> Products:
+    """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes; `cold` is the share of A and of B to
+    fetch from DRAM (an operand that a kernel before left in L2 is not)."""
+    menu = kernels or library(machine, dtype)
+    device, word = machine.device, BITS[dtype] / 8
+    tensor = machine.has_tensor(dtype)
+    m, n, k, batch, cold_a, cold_b = (np.asarray(x, float)[..., None] for x in (m, n, k, batch, *cold))
+    tm, tn, split = _candidates(menu)
+    latency = device.memory_latency_s
+
+    blocks = np.ceil(m / tm) * np.ceil(n / tn) * batch * split
+    depth = np.ceil(np.ceil(k / menu.k_step) / split) * menu.k_step
+    share = (device.tensor_share if tensor else device.cuda_share) / (1 + menu.perimeter * (1 / tm + 1 / tn))
+    rate = machine.fma_per_clock(dtype, tensor=tensor) * machine.clock_hz * share  # of one SM
+    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor else rate
+
+    per_sm = blocks / machine.sms
+    resident = np.clip(np.ceil(per_sm), 1, np.clip(128 * 256 // (tm * tn), 1, 8))
+    waves = np.maximum(1, menu.tail * np.ceil(per_sm / resident) + (1 - menu.tail) * per_sm / resident)
+    loop = np.maximum(resident * tm * tn * depth / rate, depth * menu.k_clocks / machine.clock_hz)
+    compute = waves * (loop + menu.setup * latency)
+
+    a, b, c = m * k * batch * word, n * k * batch * word, m * n * batch * word
+    busy = np.minimum(1, per_sm)
+    l2_bytes = blocks * (tm + tn) * depth * word
+    l2 = l2_bytes / machine.l2_bytes_per_s / busy
+    resident_bytes = device.l2_resident_bytes
+    write_back = c * missing(a + c, resident_bytes)
+    fetched = a * np.maximum(cold_a, missing(a + c, resident_bytes)) + b * np.maximum(cold_b, missing(b, resident_bytes))
+    dram_rate = machine.dram_bytes_per_s * np.minimum(1, np.minimum(per_sm, 1) / menu.spread)
+    out = write_back / machine.dram_bytes_per_s + (c - write_back) / machine.l2_bytes_per_s
+    dram = fetched / dram_rate + (out if menu.hides_output else 0.0)
+    reduce = np.where(split > 1, (4 * split + word) / word * c / machine.l2_bytes_per_s + 2 * device.gap_s, 0.0)
+
+    p = menu.overlap
+    body = (compute**p + l2**p + dram**p) ** (1 / p)
+    seconds = device.launch_s + body + reduce + (0.0 if menu.hides_output else out)
+    seconds = np.where((split == 1) | (depth >= 4 * menu.k_step), seconds, np.inf)
+    best = np.argmin(seconds, -1)[..., None]
+
+    def pick(x: Array) -> Array:
+        return np.take_along_axis(np.broadcast_to(x, seconds.shape), best, -1)[..., 0]
+
+    return Products(
+        pick(seconds), pick(compute), pick(l2), pick(dram), pick(l2_bytes + c), pick(fetched + write_back),
+        pick(tm), pick(tn), pick(split), pick(blocks), pick(waves), pick(resident),
+    )  # fmt: skip
+
+
+def gemm(
+    m: int, n: int, k: int, batch: int, dtype: str, machine: Machine, *, cold: tuple[float, float] = (0.0, 1.0)
+) -> Kernel:
+    """One product as a kernel; by default its activations are in L2 and its weights are not.
+
+    A long product on an SM count of one, or with one row, is the same code: the menu decides.
+    """
+    as_array = [np.array(float(x)) for x in (m, n, k, batch, *cold)]
+    p = products(machine, *as_array[:4], dtype, cold=(as_array[4], as_array[5]))
+    work = f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype
+    split = f"x{int(p.split)}" if p.split > 1 else ""
+    return Kernel(
+        name=f"gemm_{int(p.tile_m)}x{int(p.tile_n)}{split}",
+        kind="Gemm",
+        device_s=float(p.seconds),
+        bound=bound(float(p.compute_s), float(p.l2_s), float(p.dram_s), float(p.seconds)),
+        flops=2.0 * m * n * k * batch,
+        dram_bytes=float(p.dram_bytes),
+        l2_bytes=float(p.l2_bytes),
+        blocks=int(p.blocks),
+        warps=int(np.clip(p.tile_m * p.tile_n / 2048, 4, 8)),
+        resident=int(p.resident),
+        waves=float(p.waves),
+        work=work,
+    )
+
+
+def bound(compute_s: float, l2_s: float, dram_s: float, total_s: float) -> Bound:
+    """What a kernel waits for: the longest part, or latency when all parts together are under half."""
+    longest, name = max((compute_s, "compute"), (l2_s, "L2"), (dram_s, "DRAM"))
+    return name if longest >= total_s / 2 else "latency"  # type: ignore[return-value]
+
+
+def _candidates(menu: Library) -> tuple[Array, Array, Array]:
+    table = np.array([(a, b, s) for a, b in menu.tiles for s in menu.splits], float).T
+    return table[0], table[1], table[2]
+
+
+def _aligned(n: Array, k: Array, word: float) -> NDArray[np.bool_]:
+    """Tensor-core kernels read 16 bytes at a time along K and N."""
+    step = 16 / word
+    return (n % step == 0) & (k % step == 0)

@@ -1,0 +1,163 @@
+"""The executable fx graph of one run, as it grows: a node for each call, with where it came from.
+
+`mmsim.tracing.observe` watches a module run and tells the recorder about each call. Tensors are known by identity:
+the recorder remembers which node gave each one, and makes that node the argument of the calls that read it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy
+import torch
+from torch import Tensor, fx, nn
+
+from mmsim.tracing import nested
+from mmsim.tracing.replay import getitem, target_of
+from mmsim.tracing.source import call_site
+
+Kernel: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
+"""One aten operation: the op, its arguments, keyword arguments and result."""
+
+SYNCHRONISING = ("_local_scalar_dense", "nonzero", "unique", "_unique", "masked_select", "is_nonzero", "equal")
+"""Kernels whose result the host must wait for before it goes on."""
+
+_PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+
+class Recorder:
+    """Calls in, fx graph out. `root` gives the paths of modules."""
+
+    def __init__(self, root: nn.Module) -> None:
+        self.graph = fx.Graph()
+        self.attributes: dict[str, Any] = {}  # what the graph's get_attr nodes read, by path
+        self._weights: dict[int, tuple[str, Tensor]] = {}
+        self._nodes: dict[int, fx.Node] = {}
+        self._alive: list[Any] = []  # tensors are found by id, so no id may be used again
+        self._paths = _paths(root)
+        self._stack: list[tuple[str, int]] = [("", 0)]
+        self._calls: Counter[str] = Counter()
+
+    def placeholder(self, path: str, tensor: Tensor) -> None:
+        """`tensor` is the input at `path` of the arguments, such as ``image`` or ``batch.0``."""
+        name = "".join(c if c.isalnum() else "_" for c in path)
+        node = self.graph.placeholder(name if name[:1].isalpha() else f"input_{name}")
+        node.meta["path"] = path or "input"
+        self._bind(tensor, self._annotated(node, "input"))
+
+    def weight(self, path: str, tensor: Tensor, value: Tensor) -> None:
+        """`tensor` stands for `value`, the parameter or buffer at `path`; it gets a node when it is read."""
+        self._alive.append(tensor)
+        self._weights[id(tensor)] = (path, value)
+
+    def enter(self, module: nn.Module, _: Any = None) -> None:
+        """A module begins to run; of several paths it has the one below the module that calls it."""
+        parent = self._stack[-1][0]
+        paths = self._paths.get(id(module), (parent,))
+        path = next((path for path in paths if path.startswith(parent + ".")), paths[0])
+        self._stack.append((path, self._calls[path]))
+        self._calls[path] += 1
+
+    def leave(self, *_: Any) -> None:
+        """The module that began last has returned or raised."""
+        if len(self._stack) > 1:
+            self._stack.pop()
+
+    def call(
+        self, function: Any, name: str, args: Any, kwargs: Any, out: Any, kernels: list[Kernel], sync: bool = False
+    ) -> None:
+        """Add a call, and bind the tensors that it gave to its node."""
+        target, args = target_of(function, args)
+        if out is None and target is not function:
+            out = args[0]  # x[i] = y
+        node = self.graph.call_function(target, self._arguments(args), self._arguments(kwargs))
+        self._annotated(node, name)
+        node.meta["aten"] = tuple(str(op) for op, *_ in kernels)
+        node.meta["sync"] = sync or any(op._opname.startswith(SYNCHRONISING) for op, *_ in kernels)
+        node.meta["view"] = all(_aliases(op) for op, *_ in kernels) and target is function
+        self._bind(out, node)
+
+    def finish(self, out: Any) -> fx.GraphModule:
+        """Close the graph with what the module returned, as dicts and tuples."""
+        self.graph.output(nested.plain(out, self._node))
+        return fx.GraphModule(self.attributes, self.graph)
+
+    def _annotated(self, node: fx.Node, op: str) -> fx.Node:
+        path, call_index = self._stack[-1]
+        node.meta.update(op=op, module_path=path, call_index=call_index, source=call_site())
+        return node
+
+    def _bind(self, out: Any, node: fx.Node) -> None:
+        node.meta["shape"], node.meta["dtype"] = _shape(out), _dtype(out)
+        if isinstance(out, Tensor):
+            self._nodes[id(out)] = node
+            self._alive.append(out)
+        elif isinstance(out, (list, tuple)):
+            for index, part in enumerate(out):
+                if isinstance(part, (Tensor, list, tuple)):
+                    item = self.graph.call_function(getitem, (node, index))
+                    item.meta.update(node.meta, op="getitem", aten=(), sync=False)
+                    self._bind(part, item)
+
+    def _arguments(self, value: Any) -> Any:
+        """`value` as arguments of an fx node."""
+        if isinstance(value, Tensor):
+            return self._node(value)
+        if value is None or value is Ellipsis or isinstance(value, _PLAIN):
+            return value
+        if isinstance(value, (tuple, list)):
+            parts = (self._arguments(part) for part in value)
+            return list(parts) if isinstance(value, list) else tuple(parts)
+        if isinstance(value, dict):
+            return {key: self._arguments(part) for key, part in value.items()}
+        if isinstance(value, slice):
+            return slice(*(self._arguments(part) for part in (value.start, value.stop, value.step)))
+        if isinstance(value, numpy.generic):
+            return value.item()
+        return self._attribute(f"_constant_{len(self.attributes)}", value, "constant")
+
+    def _node(self, tensor: Tensor) -> fx.Node:
+        """The node that gave `tensor`: a call, an input, a weight, or a constant found on the way."""
+        node = self._nodes.get(id(tensor))
+        if node is None:
+            path, value = self._weights.get(id(tensor), (None, tensor))
+            if path:
+                node = self._attribute(path, value, "weight")
+            else:
+                node = self._attribute(f"_constant_{len(self.attributes)}", value, "constant")
+            self._bind(tensor, node)
+        return node
+
+    def _attribute(self, path: str, value: Any, op: str) -> fx.Node:
+        self.attributes[path] = value
+        return self._annotated(self.graph.create_node("get_attr", path), op)
+
+
+@lru_cache(maxsize=4096)
+def _aliases(op: Any) -> bool:
+    """Whether a kernel only gives its arguments another shape: it reads and writes no element."""
+    returns = op._schema.returns
+    return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+
+
+def _paths(root: nn.Module) -> dict[int, tuple[str, ...]]:
+    """Every path at which each module is registered."""
+    paths: dict[int, tuple[str, ...]] = {}
+    for path, module in root.named_modules(remove_duplicate=False):
+        paths[id(module)] = (*paths.get(id(module), ()), path)
+    return paths
+
+
+def _shape(out: Any) -> Any:
+    """The shape of a tensor, the shapes of the tensors of a list."""
+    if isinstance(out, Tensor):
+        return tuple(out.shape)
+    return tuple(_shape(part) for part in out if part is not None) if isinstance(out, (list, tuple)) else None
+
+
+def _dtype(out: Any) -> Any:
+    if isinstance(out, Tensor):
+        return str(out.dtype).removeprefix("torch.")
+    return tuple(_dtype(part) for part in out if part is not None) if isinstance(out, (list, tuple)) else None

@@ -1,0 +1,146 @@
+"""True values behind fake tensors: what integer inputs, masks and sizes really hold, carried through a fake run.
+
+A fake tensor has a shape but no data, so ``if mask.any()`` or ``sizes.tolist()`` cannot run on it. The values that
+steer control flow are nearly always integers that the caller gave, or constants made inside. They are small:
+computing them beside the fake run costs little, and every question about them then has its true answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
+from torch.utils._mode_utils import no_dispatch
+
+aten = torch.ops.aten
+MAX_REAL = 2**20  # elements of a floating tensor that is worth computing
+MAX_INTEGER = 2**24
+
+
+class Shadows:
+    """Values of the tensors of one fake run, by identity. Keeps every tensor it knows alive."""
+
+    def __init__(self, fake_mode: FakeTensorMode) -> None:
+        self.fake_mode = fake_mode
+        self._real: dict[int, Tensor] = {}
+        self._lost: set[int] = set()  # storages written with values that are not known
+        self._alive: list[Tensor] = []
+
+    def learn(self, fake: Tensor, real: Tensor) -> None:
+        """`fake` holds the values of `real`."""
+        self._real[id(fake)] = real
+        self._alive.append(fake)
+
+    def of(self, tensor: Tensor) -> Tensor | None:
+        """The values of `tensor`, or None when they are not known."""
+        real = self._real.get(id(tensor))
+        if real is None:
+            known = type(tensor) is Tensor and tensor.device.type == "cpu" and is_small(tensor)
+            return tensor if known else None
+        return None if self._lost and real.untyped_storage()._cdata in self._lost else real
+
+    def call(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one aten op on fakes, and beside it on the values where all of them are known."""
+        real = None if torch.Tag.nondeterministic_seeded in op.tags else self._known(args, kwargs)
+        try:
+            out = op(*args, **kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            if real is not None:
+                return self.faked(self._evaluate(op, real))
+            return self._with_known_mask(op, args, kwargs)
+        if real is not None and _all_small(out):
+            self._learn_all(out, self._evaluate(op, real))
+        elif op._schema.is_mutable:
+            self._forget(op, args, kwargs)
+        return out
+
+    def _known(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
+        try:
+            return self._values(args), {key: self._values(value) for key, value in kwargs.items()}
+        except KeyError:
+            return None
+
+    def _values(self, value: Any) -> Any:
+        """`value` with tensors replaced by their true values; KeyError when one is not known."""
+        if isinstance(value, Tensor):
+            real = self.of(value)
+            if real is None:
+                raise KeyError
+            return real
+        if isinstance(value, (list, tuple)):
+            return type(value)(self._values(part) for part in value)
+        return value
+
+    def _evaluate(self, op: Any, real: tuple[Any, Any]) -> Any:
+        with no_dispatch(), torch.no_grad():
+            out = op(*real[0], **real[1])
+            return out.zero_() if op in _UNINITIALISED else out  # any value is a true one; be the same each time
+
+    def faked(self, value: Any) -> Any:
+        """Real tensors as fakes that know their values."""
+        if isinstance(value, (list, tuple)):
+            return type(value)(self.faked(part) for part in value)
+        if not isinstance(value, Tensor):
+            return value
+        fake = self.fake_mode.from_tensor(value, static_shapes=True)
+        self.learn(fake, value)
+        return fake
+
+    def _learn_all(self, out: Any, real: Any) -> None:
+        for fake, value in zip(_tensors(out), _tensors(real), strict=True):
+            self.learn(fake, value)
+
+    def _forget(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for position, argument in enumerate(op._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                written = args[position] if position < len(args) else kwargs.get(argument.name)
+                for tensor in _tensors(written):
+                    real = self._real.get(id(tensor))
+                    if real is not None:
+                        self._lost.add(real.untyped_storage()._cdata)
+
+    def _with_known_mask(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Selecting by a mask of known values, as in ``x[mask]``: the same as indexing by integers."""
+        if op is aten.index.Tensor:
+            return op(args[0], [part for index in args[1] for part in self._integer_indices(index)])
+        if op is aten.masked_select.default and (mask := self.of(args[1])) is not None:
+            source, mask = torch.broadcast_tensors(args[0], mask)
+            return aten.index.Tensor(source, self._integer_indices(mask))
+        return op(*args, **kwargs)  # raises again, with torch's own message
+
+    def _integer_indices(self, index: Tensor | None) -> list[Any]:
+        if index is None or index.dtype not in (torch.bool, torch.uint8):
+            return [index]
+        mask = self.of(index)
+        if mask is None:
+            return [index]
+        with no_dispatch():
+            real = mask.nonzero(as_tuple=True)
+        return list(self.faked(real))
+
+
+_UNINITIALISED = {aten.empty.memory_format, aten.new_empty.default, aten.empty_like.default}
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def is_small(tensor: Tensor) -> bool:
+    return tensor.numel() <= (MAX_REAL if tensor.is_floating_point() or tensor.is_complex() else MAX_INTEGER)
+
+
+def _all_small(out: Any) -> bool:
+    return all(isinstance(tensor, FakeTensor) and is_small(tensor) for tensor in _tensors(out))
