@@ -12,7 +12,7 @@ import numpy as np
 
 from mmsim.arch.model import Storage
 from mmsim.nest.mapper_windows import Rank, box, distinct_share, overlap_sum, rank_sum, tiles_sum
-from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, capacity
+from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, capacity, dim_limits
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,16 @@ class Plan:
             if isinstance(slot.node, Storage) and limited(slot.node)
             for action in ("read", "write")
         )
+        self.signatures = [
+            (dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in self._same_reuse()
+        ]
+        self.most_instances = {
+            k: math.prod(s.mesh for s in self.slots[k + 1 :] if s.spatial) for k in range(len(self.slots))
+        }
+        self.space_cycles = math.ceil(float(np.prod(space.sizes)) / math.prod(s.mesh for s in self.slots if s.spatial))
+        self.leak_pj = 0.0
+        self._limits: dict[tuple[int, int], tuple[int, int]] = {}
+        self._future: dict[int, float] = {}
         self._orders: dict[int, list[OrderClass]] = {}
         self._classes: dict[tuple[int, frozenset[int]], tuple[OrderClass, ...]] = {}
 
@@ -118,6 +128,10 @@ class Plan:
         if fixed or len(self.halo) > 1:
             dims = [self.space.dims.index(d) for d in fixed]
             return tuple((d,) for d in dims + [d for d in range(self.dims) if d not in dims])
+        return self._same_reuse()
+
+    def _same_reuse(self) -> tuple[tuple[int, ...], ...]:
+        """Dimensions that index the same data spaces, together."""
         signatures: dict[tuple[bool, ...], list[int]] = {}
         for d in range(self.dims):
             signatures.setdefault(tuple(self.space.relevant[:, d].tolist()), []).append(d)
@@ -143,6 +157,59 @@ class Plan:
         order = self._orders[k][index].order
         dims = [d for g in order for d in sorted(groups[g], key=lambda d: d != window - 1)]
         return dims + [d for d in range(self.dims) if d not in dims]
+
+    def known(self, group: int) -> int | None:
+        """The group, or None when no fan-out stands above it."""
+        return group if group in self.groups else None
+
+    def fan_ahead(self, slot: int, group: int = 0) -> float:
+        """The most instances that slots from `slot` on add, of fan-outs numbered `group` or more."""
+        fans = [k for k, s in enumerate(self.slots) if s.spatial]
+        return math.prod(self.slots[k].mesh for n, k in enumerate(fans) if k >= slot and n >= group)
+
+    def fan_between(self, slot: int, flow: Flow) -> float:
+        """The most instances that slots from `slot` on put below the flow's parent."""
+        return math.prod(s.mesh for s in self.slots[slot : flow.boundary.parent] if s.spatial)
+
+    def future(self, slot: int) -> float:
+        """Energy that boundaries not yet begun must cost when `slot` is next."""
+        if slot not in self._future:
+            self._future[slot] = sum(
+                self.whole[f.boundary.space] * (f.read_pj + f.fill_pj) for f in self.flows if f.boundary.child >= slot
+            )
+        return self._future[slot]
+
+    def limits(self, k: int, d: int) -> tuple[int, int]:
+        """The least and greatest factor of dimension `d` at slot `k` that constraints allow."""
+        if (k, d) not in self._limits:
+            self._limits[k, d] = dim_limits(self.slots[k], self.space.dims[d], int(self.space.sizes[d]))
+        return self._limits[k, d]
+
+    def other_axis(self, k: int) -> bool:
+        """Whether the slot before is the other axis of the same fan-out."""
+        return k > 0 and self.slots[k - 1].spatial and self.slots[k - 1].node is self.slots[k].node
+
+    def rates(self, k: int) -> tuple[float | None, float | None, float | None]:
+        """Words per cycle that slot `k`'s memory reads, writes, and both together."""
+        node = self.slots[k].node
+        assert isinstance(node, Storage)
+        return node.read_words_per_cycle, node.write_words_per_cycle, node.shared_words_per_cycle
+
+    def box(self, space: int, tile: Array) -> Array:
+        """(R) words of one tile of a data space."""
+        return box(self.ranks[space], tile)
+
+    def least_slide(self, space: int, tile: Array) -> Array:
+        """(R) the least share of a data space's words that sliding windows may leave."""
+        share = np.ones(tile.shape[1])
+        sizes = self.space.sizes
+        count = np.ceil(sizes[:, None] / tile)
+        for rank in self.ranks[space]:
+            if len(rank) == 2:
+                whole = rank_sum(rank, sizes, count)
+                kept = [count[d] * overlap_sum(rank, d, sizes, tile, tile[d]) for d, _ in rank]
+                share = share * (1 - np.maximum(*kept) / whole)
+        return share
 
     def fans_ahead(self, k: int, flow: Flow) -> int:
         """How many fan-outs' axes stand between slot `k` and the flow's parent."""

@@ -315,7 +315,7 @@ def _close(
     absorbed = [d for d in plan.irrelevant[space] if d not in kept_out]
     closes = bool(cls.closing[space])
     if closes and space in plan.halo and live.open.any():
-        starts = times(rows, _known(plan, flow.child_group))
+        starts = times(rows, plan.known(flow.child_group))
         step = rows.tile / rows.factor
         words, window = plan.slide(space, live.words, live.tile, step, rows.factor > 1, starts, cls.closing[space])
         live.words = np.where(live.open, words, live.words)
@@ -328,10 +328,10 @@ def _close(
     ahead = live.runs.size > 0
     if closes:
         closing = live.open
-        fills = np.where(closing, live.words * product(_known(plan, flow.child_group)), 0.0) if flow.fill_pj or plan.counts(flow) else np.zeros(len(rows))
+        fills = np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0) if flow.fill_pj or plan.counts(flow) else np.zeros(len(rows))
         reads = np.zeros(len(rows))
         if not ahead:
-            reads = np.where(closing, live.words * live.shared * product(_known(plan, flow.parent_group)), 0.0)
+            reads = np.where(closing, live.words * live.shared * product(plan.known(flow.parent_group)), 0.0)
         count(plan, rows, flow, reads, fills)
     if ahead:
         irrelevant = plan.irrelevant[space]
@@ -345,17 +345,13 @@ def _close(
         live.open = np.zeros(len(rows), dtype=bool)
 
 
-def _known(plan: Plan, group: int) -> int | None:
-    return group if group in plan.groups else None
-
-
 def finish(plan: Plan, rows: Rows) -> None:
     """Count what is still open when every loop is placed, and what first reads and fills save."""
     for flow, live in list(rows.live.items()):
         irrelevant = plan.irrelevant[flow.boundary.space]
 
         def product(group: int, irrelevant: list[int] = irrelevant) -> Array:
-            return np.prod(times(rows, _known(plan, group))[irrelevant], axis=0)
+            return np.prod(times(rows, plan.known(group))[irrelevant], axis=0)
 
         reads = np.where(live.open, live.words * live.shared * product(flow.parent_group), 0.0)
         fills = np.where(live.open, live.words * product(flow.child_group), 0.0)
@@ -365,8 +361,8 @@ def finish(plan: Plan, rows: Rows) -> None:
         if flow.is_output:
             irrelevant = plan.irrelevant[flow.boundary.space]
             words = plan.whole[flow.boundary.space]
-            saved_reads = words * np.prod(times(rows, _known(plan, flow.parent_group))[irrelevant], axis=0)
-            saved_fills = words * np.prod(times(rows, _known(plan, flow.child_group))[irrelevant], axis=0)
+            saved_reads = words * np.prod(times(rows, plan.known(flow.parent_group))[irrelevant], axis=0)
+            saved_fills = words * np.prod(times(rows, plan.known(flow.child_group))[irrelevant], axis=0)
             rows.energy = rows.energy - saved_reads * flow.first_read_pj - saved_fills * flow.first_fill_pj
             for channel, saved in (((flow.boundary.parent, "read"), saved_reads), ((flow.boundary.child, "write"), saved_fills)):
                 if channel in rows.words:
