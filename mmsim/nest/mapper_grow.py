@@ -14,8 +14,8 @@ from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Rows
 from mmsim.nest.mapspace import Array, Slot, factors
 
-Hopeful: TypeAlias = Callable[[Ints, Array], npt.NDArray[np.bool_]]
-"""(origins, factors so far) -> which of them may still lead to something better."""
+Wins: TypeAlias = Callable[[Array, Array], npt.NDArray[np.bool_]]
+"""(least energy, least cycles) -> whether that would be better than the best mapping found."""
 
 
 @lru_cache(maxsize=65536)
@@ -37,6 +37,8 @@ def choices(plan: Plan, rows: Rows, i: Ints, d: int) -> tuple[Ints, Array]:
         tables = [_choices(int(v), low, min(high, slot.mesh) if slot.spatial else high) for v in values]
     count = np.array([len(t) for t in tables])
     start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    if not len(i):
+        return i, np.empty(0)
     every = np.concatenate(tables)
     each = count[kind]
     position = np.repeat(np.arange(len(i)), each)
@@ -44,8 +46,8 @@ def choices(plan: Plan, rows: Rows, i: Ints, d: int) -> tuple[Ints, Array]:
     return position, every[start[kind][position] + offset]
 
 
-def grow_factors(plan: Plan, rows: Rows, i: Ints) -> tuple[Ints, Array]:
-    """Every choice of factors for the rows `i` that fits: (origins, factors (D, R'))."""
+def grow_factors(plan: Plan, rows: Rows, i: Ints, wins: Wins) -> tuple[Ints, Array]:
+    """Every choice of factors for the rows `i` that fits and may win: (origins, factors (D, R'))."""
     slot = plan.slots[rows.slot]
     chosen: list[Array] = []
     for d in range(plan.dims):
@@ -54,7 +56,28 @@ def grow_factors(plan: Plan, rows: Rows, i: Ints) -> tuple[Ints, Array]:
         chosen = [c[position] for c in chosen] + [factor]
         keep = _possible(plan, rows, slot, i, chosen)
         i, chosen = i[keep], [c[keep] for c in chosen]
+        keep = wins(*_hopes(plan, rows, i, chosen))
+        i, chosen = i[keep], [c[keep] for c in chosen]
     return i, np.array(chosen).reshape(plan.dims, len(i))
+
+
+def _hopes(plan: Plan, rows: Rows, i: Ints, chosen: list[Array]) -> tuple[Array, Array]:
+    """The least energy and cycles of any completion of half-made choices."""
+    energy, cycles = rows.bound[i], rows.cycles[i]
+    k = rows.slot
+    left = [np.ceil(rows.left[d, i] / factor) for d, factor in enumerate(chosen)]
+    if k in plan.tables:
+        table = plan.tables[k]
+        energy = energy - table.minimum + table.at(left)
+    if plan.slots[k].spatial:
+        steps = np.ones(len(i))
+        for d in range(plan.dims):
+            n = left[d] if d < len(chosen) else rows.left[d, i]
+            # the last tile may be a short one: then its steps are those of the last tile inside it
+            steps = steps * ((n - 1) * rows.steps[d, i] + rows.last_steps[d, i])
+        room = plan.slots[k].mesh / np.prod(chosen, axis=0) if len(chosen) < plan.dims else 1.0
+        cycles = np.maximum(cycles, steps / (plan.fan_ahead(k + 1) * room))
+    return energy, cycles
 
 
 def _possible(plan: Plan, rows: Rows, slot: Slot, i: Ints, chosen: list[Array]) -> npt.NDArray[np.bool_]:

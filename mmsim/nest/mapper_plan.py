@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from mmsim.arch.model import Storage
+from mmsim.nest.mapper_table import Table
 from mmsim.nest.mapper_windows import Rank, box, distinct_share, overlap_sum, rank_sum, tiles_sum
 from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, capacity, dim_limits
 
@@ -175,14 +176,42 @@ class Plan:
         """Energy that boundaries not yet begun must cost when `slot` is next."""
         if slot not in self._future:
             self._future[slot] = sum(
-                self.whole[f.boundary.space] * (f.read_pj + f.fill_pj) for f in self.flows if f.boundary.child >= slot
+                self.tables[k].minimum if k in self.tables else self._once_pj(k) for k in range(slot, len(self.slots))
             )
         return self._future[slot]
+
+    def _once_pj(self, k: int) -> float:
+        """Energy of moving every word that slot `k`'s memory keeps once."""
+        flows = [flow for flow in self.flows if flow.boundary.child == k]
+        return sum(self.whole[flow.boundary.space] * (flow.read_pj + flow.fill_pj) for flow in flows)
+
+    @cached_property
+    def tables(self) -> dict[int, Table]:
+        """For each memory of finite capacity below the outermost, what filling it costs at least."""
+        return {
+            k: Table(self, k)
+            for k, spaces in self.kept.items()
+            if spaces and k < self.last and math.isfinite(self.capacity[k])
+        }
+
+    def is_idle(self, k: int, d: int) -> bool:
+        """Whether loops over `d` do as well innermost at the next memory out as at slot `k`'s.
+
+        So it is when no data space kept here is indexed by `d`, and all that are still open are.
+        """
+        slot, after = self.slots[k], self.slots[k + 1] if k < self.last else None
+        if slot.spatial or after is None or after.spatial or slot.limits != after.limits:
+            return False
+        here = self.kept[k]
+        inner = {f.boundary.space for f in self.flows if 0 <= f.boundary.child < k}
+        relevant = self.space.relevant[:, d]
+        return not any(relevant[i] for i in here) and all(relevant[i] for i in inner)
 
     def limits(self, k: int, d: int) -> tuple[int, int]:
         """The least and greatest factor of dimension `d` at slot `k` that constraints allow."""
         if (k, d) not in self._limits:
-            self._limits[k, d] = dim_limits(self.slots[k], self.space.dims[d], int(self.space.sizes[d]))
+            low, high = dim_limits(self.slots[k], self.space.dims[d], int(self.space.sizes[d]))
+            self._limits[k, d] = (low, 1 if low == 1 and self.is_idle(k, d) else high)
         return self._limits[k, d]
 
     def other_axis(self, k: int) -> bool:

@@ -1,8 +1,9 @@
 """The mapper: the best mapping of a problem on an architecture, with a proof or the gap to a lower bound.
 
 Branch and bound over `mapper_rows`, from the compute outwards. Partial mappings that equal another
-in all that matters later and cost no less are dropped (dominance), and so are those whose lower
-bound is no better than the best mapping found. What is left is taken best bound first.
+in all that matters later and cost no less are dropped (`mapper_dominance`), and so are those whose
+lower bound (`mapper_bound`) is no better than the best mapping found. What is left is taken best
+bound first, after a narrow beam has found a good mapping to compare with.
 """
 
 from __future__ import annotations
@@ -13,84 +14,121 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from mmsim.arch.model import Arch
+from mmsim.arch.model import Arch, Fanout, Storage
 from mmsim.errors import InputError
 from mmsim.nest.evaluate import Evaluation, evaluate
 from mmsim.nest.mapper_bound import bound, final_cycles
+from mmsim.nest.mapper_dominance import undominated
 from mmsim.nest.mapper_grow import grow_factors
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Ints, Rows, finish, join, loop, root, spread
+from mmsim.nest.mapper_rows import Rows, finish, join, loop, root, spread
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.nest.mapspace import Array, Mapspace
 from mmsim.problem import Problem
 
 Objective: TypeAlias = Literal["latency", "energy", "edp"]
-WIDE = 100_000  # rows handled at once
+BEAMS = (8, 64)
+AT_ONCE = 60_000  # candidates that one step should make
 
 
 @dataclass
-class Best:
-    """The best mapping so far, and the counters."""
+class Run:
+    """One search: the objective, the budget, the best found and the counters."""
 
+    objective: Objective
+    time_s: float | None = None
+    mappings: int | None = None
+    start: float = field(default_factory=time.process_time)
     score: float = np.inf
-    rows: Rows | None = None
-    row: int = 0
-    plan: Plan | None = None
+    found: list[tuple[float, Plan, Rows, int]] = field(default_factory=list)
     judged: int = 0
-    left_out: float = np.inf  # the least bound among what a budget cut off
+    left_out: float = np.inf  # the least bound among what the budget cut off
+    growth: dict[int, float] = field(default_factory=dict)
+
+    def scores(self, energy: Array, cycles: Array) -> Array:
+        """What the objective makes of energy and cycles."""
+        return {"energy": energy, "latency": cycles, "edp": energy * cycles}[self.objective]
+
+    def wins(self, energy: Array, cycles: Array) -> npt.NDArray[np.bool_]:
+        """Whether that would be better than the best found."""
+        return self.scores(energy, cycles) < self.score * (1 - 1e-12)
+
+    def spent(self) -> bool:
+        """Whether the budget is."""
+        late = self.time_s is not None and time.process_time() - self.start > self.time_s
+        return late or (self.mappings is not None and self.judged >= self.mappings)
+
+
+def explore(run: Run, plan: Plan, width: int | None = None) -> None:
+    """Search one plan; with a `width`, only that many rows go on at each slot and nothing is proven."""
+    rows = root(plan)
+    bound(plan, rows)
+    stack = [rows]
+    while stack:
+        rows = stack.pop()
+        rows = rows.take(np.flatnonzero(run.wins(rows.bound, rows.cycles)))
+        if not len(rows):
+            continue
+        if width is None and run.spent():
+            for rest in (rows, *stack):
+                run.left_out = min(run.left_out, float(run.scores(rest.bound, rest.cycles).min(initial=np.inf)))
+            return
+        at_once = int(max(16, AT_ONCE / run.growth.get(rows.slot, 30)))
+        if len(rows) > at_once:
+            stack.append(rows.take(np.arange(at_once, len(rows))))
+            rows = rows.take(np.arange(at_once))
+        children = step(run, plan, rows)
+        if children is None:
+            continue
+        if children.slot > plan.last:
+            record(run, plan, children)
+            continue
+        children = children.take(undominated(plan, children))
+        children = children.take(np.argsort(run.scores(children.bound, children.cycles), kind="stable")[:width])
+        stack.append(children)
+
+
+def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
+    """Every continuation of `rows` at the next slot that may win."""
+    slot = plan.slots[rows.slot]
+    i, factor = grow_factors(plan, rows, np.arange(len(rows)), run.wins)
+    run.judged += len(i)
+    run.growth[rows.slot] = max(run.growth.get(rows.slot, 1.0), len(i) / len(rows))
+    if not len(i):
+        return None
+    parts = [spread(plan, rows, i, factor)] if slot.spatial else loop(plan, rows, i, factor)
+    alive = []
+    for part in parts:
+        if part.slot > plan.last:
+            finish(plan, part)
+            part.bound, part.cycles = part.energy, final_cycles(plan, part)
+        else:
+            bound(plan, part)
+        part = part.take(np.flatnonzero(run.wins(part.bound, part.cycles)))
+        if len(part):
+            alive.append(part)
+    return join(alive) if alive else None
+
+
+def record(run: Run, plan: Plan, rows: Rows) -> None:
+    scores = run.scores(rows.bound, rows.cycles)
+    j = int(np.argmin(scores))
+    if scores[j] < run.score:
+        run.score = float(scores[j])
+        run.found.append((run.score, plan, rows, j))
 
 
 def best_mapping(problem, arch, objective="edp", time_s=None, mappings=None):
     space = Mapspace(problem, arch)
-    best = Best()
-    start = time.process_time()
+    run = Run(objective, time_s, mappings)
     for keep in space.keeps():
         plan = Plan(space, keep)
-        for width in (8, 64, 512):
-            search(plan, best, objective, width)
-            print("width", width, best.score, best.judged, time.process_time() - start)
-    return best
-
-
-def score(objective: str, energy: Array, cycles: Array) -> Array:
-    return energy if objective == "energy" else cycles if objective == "latency" else energy * cycles
-
-
-def search(plan: Plan, best: Best, objective: str, width: int) -> None:
-    """Beam search: at each slot only the `width` best bounds go on."""
-    rows = root(plan)
-    bound(plan, rows)
-    for k, slot in enumerate(plan.slots):
-        parts = []
-        i = np.arange(len(rows))
-        i, factor = grow_factors(plan, rows, i)
-        best.judged += len(i)
-        new = [spread(plan, rows, i, factor)] if slot.spatial else loop(plan, rows, i, factor)
-        rows = join(new)
-        if k == plan.last:
-            finish(plan, rows)
-            final = score(objective, rows.energy, final_cycles(plan, rows))
-            j = int(np.argmin(final))
-            if final[j] < best.score:
-                best.score, best.rows, best.row, best.plan = float(final[j]), rows, j, plan
-            return
-        bound(plan, rows)
-        s = score(objective, rows.bound, rows.cycles)
-        order = np.lexsort((rows.energy, s))
-        order = order[s[order] < best.score]
-        keep = dominant(plan, rows, order, width)
-        rows = rows.take(keep)
-        if not len(rows):
-            return
-
-
-def dominant(plan: Plan, rows: Rows, order: Ints, width: int) -> Ints:
-    key = rows.tile.T @ np.random.default_rng(1).random(plan.dims)
-    for flow, live in rows.live.items():
-        key = key + live.open * hash(flow.boundary) % 1009 * 1.37
-    _, first = np.unique(key[order], return_index=True)
-    return order[np.sort(first)[:width]]
+        for width in (*BEAMS, None):
+            explore(run, plan, width)
+            print("width", width, run.score, run.judged, run.left_out, round(time.process_time() - run.start, 3))
+    return run
 
 
 def mapping_of(plan: Plan, rows: Rows, row: int) -> Mapping:
@@ -114,8 +152,6 @@ def mapping_of(plan: Plan, rows: Rows, row: int) -> Mapping:
 
 def _levels(plan: Plan, loops: dict[int, list[Loop]]) -> Iterator[Level]:
     storages = [s.name for s in plan.space.arch.storages]
-    from mmsim.arch.model import Fanout, Storage
-
     for node in plan.space.arch.nodes:
         here = [k for k, slot in enumerate(plan.slots) if slot.node is node]
         if isinstance(node, Storage):
