@@ -22,7 +22,9 @@ def build(choice: Choice) -> nn.Module:
         return alone("image", LeNet(1, choice["uni_image_channels"], 3, choice.host_costs))
     if choice.modality == "audio":
         return alone("audio", LeNet(1, choice["channels"], 5, choice.host_costs))
-    channels = choice["channels"] // 2 if choice.fusion == "repo_tensor_matrix" else choice["channels"]
+    channels = choice["channels"]
+    if choice.fusion == "repo_tensor_matrix":
+        channels = choice.at_least("channels", 2) // 2
     image, audio = LeNet(1, channels, 3, choice.host_costs), LeNet(1, channels, 5, choice.host_costs)
     encoders: dict[str, nn.Module] = {"image": image, "audio": audio}
     sizes = image.features, audio.features

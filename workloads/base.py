@@ -31,6 +31,12 @@ class Choice:
     def __getitem__(self, knob: str) -> int:
         return self.knobs[knob]
 
+    def at_least(self, knob: str, least: int) -> int:
+        """The knob's value, refused with an `InputError` where the network has no room for so little."""
+        if self.knobs[knob] < least:
+            raise InputError(f"{knob}={self.knobs[knob]}: this network needs at least {least}")
+        return self.knobs[knob]
+
     def uses(self, modality: str) -> bool:
         """Whether this network has a branch for the modality."""
         return self.modality in (None, modality)
@@ -137,7 +143,7 @@ class Workload:
         }
 
     def _variant(self, choice: Choice) -> str:
-        asked = {"modality": choice.modality} if choice.modality else {"fusion": choice.fusion}
+        asked: dict[str, Any] = {"modality": choice.modality} if choice.modality else {"fusion": choice.fusion}
         asked |= {knob: value for knob, value in choice.knobs.items() if value != self.knobs[knob]}
         named = [name for name, arguments in self.extra.items() if arguments == asked]
         return (named or [f"uni_{choice.modality}" if choice.modality else choice.fusion])[0]

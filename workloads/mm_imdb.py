@@ -39,7 +39,8 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     if choice.uses("text"):
         found |= text.text_inputs(choice.batch, choice["length"], text.ALBERT_TOKENS)
     if choice.uses("image"):  # blue, green, red in 0..255 with the mean of each taken off
-        found["image"] = uniform(choice.batch, 3, choice["image"], choice["image"], low=-124.0, high=152.0)
+        side = choice.at_least("image", 32)
+        found["image"] = uniform(choice.batch, 3, side, side, low=-124.0, high=152.0)
     return found
 
 

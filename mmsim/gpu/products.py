@@ -160,7 +160,14 @@ def clock_share(machine: Machine, work: str, rate: Array, seconds: Array) -> Arr
 
 
 def gemm(
-    m: int, n: int, k: int, batch: int, dtype: str, machine: Machine, *, cold: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    m: int,
+    n: int,
+    k: int,
+    batch: int,
+    dtype: str,
+    machine: Machine,
+    *,
+    cold: tuple[float, float, float] = (0.0, 1.0, 0.0),
 ) -> Kernel:
     """One product as a kernel; by default its activations are in L2 and its weights are not.
 

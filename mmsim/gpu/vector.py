@@ -68,7 +68,15 @@ def elementwise(
 
 
 def rows(
-    machine: Machine, count: float, columns: float, traffic: Traffic, row: Row, *, name: str, kind: Class, ops: float = 5.0
+    machine: Machine,
+    count: float,
+    columns: float,
+    traffic: Traffic,
+    row: Row,
+    *,
+    name: str,
+    kind: Class,
+    ops: float = 5.0,
 ) -> Kernel:
     """`count` rows of `columns` elements, each row normalised by what its own elements say."""
     device = machine.device
@@ -78,12 +86,24 @@ def rows(
     at_work = machine.sms * resident * traffic.read / max(count, 1)
     again = (row.passes - 1) * traffic.read
     spilled = again * min(1.0, max(0.0, at_work / machine.l2_bytes - 0.5)) * traffic.cold_read
-    moved = Traffic(traffic.read + again, traffic.write, (traffic.read * traffic.cold_read + spilled) / (traffic.read + again), traffic.cold_write)  # noqa: E501
+    moved = Traffic(
+        traffic.read + again,
+        traffic.write,
+        (traffic.read * traffic.cold_read + spilled) / (traffic.read + again),
+        traffic.cold_write,
+    )
     return _streaming(machine, compute, moved, max(1, int(count)), name, kind, count * columns * ops, 1.0)
 
 
 def _streaming(
-    machine: Machine, compute_s: float, traffic: Traffic, blocks: int, name: str, kind: Class, flops: float, sector_use: float
+    machine: Machine,
+    compute_s: float,
+    traffic: Traffic,
+    blocks: int,
+    name: str,
+    kind: Class,
+    flops: float,
+    sector_use: float,
 ) -> Kernel:
     device = machine.device
     busy = min(1.0, blocks / machine.sms)

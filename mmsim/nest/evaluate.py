@@ -66,6 +66,12 @@ class Evaluation:
         return sum(level.energy_pj for level in self.levels.values()) + self.compute_pj
 
     @property
+    def bound(self) -> str:
+        """The memory whose bandwidth sets the cycles, or ``compute``."""
+        slowest = max(self.levels, key=lambda name: self.levels[name].cycles)
+        return slowest if self.levels[slowest].cycles > self.compute_cycles else "compute"
+
+    @property
     def edp(self) -> float:
         """Energy times delay in pJ cycles."""
         return self.energy_pj * self.cycles

@@ -53,6 +53,10 @@ def lower(graph_module: fx.GraphModule, *, workload: str = "", variant: str = ""
         layers=tuple(layers),
         inputs=tuple(tensors[node][0] for node in graph_module.graph.find_nodes(op="placeholder")),
         outputs=tuple(dict.fromkeys(tensor for node in outputs for tensor in tensors[node])),
+        unread=tuple(
+            Tensor(path, tuple(value.shape), str(value.dtype).removeprefix("torch."), "weight")
+            for path, value in graph_module.meta.get("unread", {}).items()
+        ),
         provenance=Provenance(route=graph_module.meta.get("route", ""), software=f"torch {torch.__version__}"),
     )
 
