@@ -17,6 +17,7 @@ from mmsim.layer import Layer, op_kind
 from mmsim.ops import (
     attention,
     conv,
+    linalg,
     loss,
     matmul,
     movement,
@@ -25,6 +26,7 @@ from mmsim.ops import (
     recurrent,
     reduction,
     resample,
+    search,
     spectral,
     vector,
     views,
@@ -37,20 +39,9 @@ from mmsim.problem import Problem
 __all__ = ["FREE", "TABLE", "check", "free_reason", "is_known", "problems_of", "unknown_ops"]
 
 FAMILIES = (
-    conv,
-    matmul,
-    attention,
-    recurrent,
-    vector,
-    reduction,
-    norm,
-    pool,
-    movement,
-    resample,
-    spectral,
-    loss,
-    views,
-)
+    conv, matmul, attention, recurrent, vector, reduction, norm, pool, movement, resample, spectral, linalg, search,
+    loss, views,
+)  # fmt: skip
 TABLE: dict[str, Rule] = {kind: rule for family in FAMILIES for kind, rule in family.ROWS.items()}
 """kind -> the function that counts it."""
 
