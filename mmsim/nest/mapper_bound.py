@@ -23,7 +23,7 @@ def bound(plan: Plan, rows: Rows) -> None:
 def cycles_bound(plan: Plan, rows: Rows) -> Array:
     """Time steps if every fan-out to come were used in full, or what counted words need."""
     steps = np.prod((rows.left - 1) * rows.steps + rows.last_steps, axis=0)
-    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.space_cycles))
+    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.least_cycles))
     for k in {k for k, _ in rows.words}:
         rate = plan.rates(k)
         instances = plan.most_instances[k]

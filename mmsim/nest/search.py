@@ -93,8 +93,8 @@ def explore(run: Run, plan: Plan, width: int | None = None) -> None:
 def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
     """Every continuation of `rows` at the next slot that may win."""
     slot = plan.slots[rows.slot]
-    i, factor = grow_factors(plan, rows, np.arange(len(rows)), run.wins)
-    run.judged += len(i)
+    i, factor, judged = grow_factors(plan, rows, run.wins)
+    run.judged += judged
     run.growth[rows.slot] = max(run.growth.get(rows.slot, 1.0), len(i) / len(rows))
     if not len(i):
         return None
