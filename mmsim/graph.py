@@ -20,7 +20,7 @@ from mmsim.errors import InputError
 from mmsim.layer import BITS, Attr, Layer, Role, Stage, Tensor
 from mmsim.ops import problems_of
 from mmsim.problem import Problem
-from mmsim.size import Size
+from mmsim.size import Polynomial, Size
 
 if TYPE_CHECKING:
     import networkx
@@ -278,7 +278,7 @@ def to_record(graph: Graph) -> dict[str, Any]:
                 "stage": str(layer.stage),
                 "operands": {argument: t.name for argument, t in layer.operands},
                 "outputs": [t.name for t in layer.outputs],
-                "attrs": files.plain(dict(layer.attrs)),
+                "attrs": {name: _attr_record(value) for name, value in layer.attrs},
                 "module_path": layer.module_path,
                 "call_index": layer.call_index,
                 "source": layer.source,
@@ -353,7 +353,19 @@ def _layer(record: _LayerRecord, where: str, named: Callable[[str, str], Tensor]
     )
 
 
+def _attr_record(value: Attr) -> Any:
+    """An argument as it stands in a dump: sizes as ``{"size": "12*B"}``, since text is an argument too."""
+    if isinstance(value, Polynomial):
+        return {"size": str(value)}
+    return [_attr_record(part) for part in value] if isinstance(value, tuple) else value
+
+
 def _attr(value: Any, where: str, file: str) -> Attr:
+    if isinstance(value, dict) and list(value) == ["size"] and isinstance(value["size"], str):
+        try:
+            return size.parse(value["size"])
+        except InputError as error:
+            raise InputError(error.message, file=file, field=where) from None
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, cast, get_args
 
 from mmsim.errors import InputError
-from mmsim.size import Size, at, product, symbols
+from mmsim.size import Polynomial, Size, at, product, symbols
 
 Role: TypeAlias = Literal["input", "weight", "constant", "activation", "output"]
-Attr: TypeAlias = "bool | int | float | str | tuple[Attr, ...] | None"
+Attr: TypeAlias = "bool | int | float | str | Polynomial | tuple[Attr, ...] | None"
 
 BITS: dict[str, int] = {
     "float64": 64, "float32": 32, "tfloat32": 32, "bfloat16": 16, "float16": 16,
@@ -172,7 +172,14 @@ class Layer:
             self,
             operands=tuple((name, tensor.at(**sizes)) for name, tensor in self.operands),
             outputs=tuple(tensor.at(**sizes) for tensor in self.outputs),
+            attrs=tuple((name, _attr_at(value, sizes)) for name, value in self.attrs),
         )
+
+
+def _attr_at(value: Attr, sizes: dict[str, Size]) -> Attr:
+    if isinstance(value, tuple):
+        return tuple(_attr_at(part, sizes) for part in value)
+    return value.at(**sizes) if isinstance(value, Polynomial) else value
 
 
 def op_kind(op: str) -> str:

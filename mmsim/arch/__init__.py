@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmsim.arch.load import builtin_names, load
+from mmsim.arch.load import builtin_names, catalogue, load
 from mmsim.arch.model import Arch
 
-__all__ = ["Arch", "builtin_names", "load"]
+__all__ = ["Arch", "builtin_names", "catalogue", "load"]

@@ -19,6 +19,11 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml")))
 
 
+def catalogue() -> tuple[Arch, ...]:
+    """All built-in architectures, sorted by name."""
+    return tuple(_builtin(name) for name in builtin_names())
+
+
 def load(name_or_path: str | Path) -> Arch:
     """The built-in architecture of that name, or the one in the file at that path.
 

@@ -113,7 +113,9 @@ def products(
     l2 = l2_bytes / machine.l2_bytes_per_s / busy
     resident_bytes = device.l2_resident_bytes
     write_back = c * missing(a + c, resident_bytes)
-    fetched = a * np.maximum(cold_a, missing(a + c, resident_bytes)) + b * np.maximum(cold_b, missing(b, resident_bytes))
+    fetched = a * np.maximum(cold_a, missing(a + c, resident_bytes)) + b * np.maximum(
+        cold_b, missing(b, resident_bytes)
+    )
     dram_rate = machine.dram_bytes_per_s * np.minimum(1, np.minimum(per_sm, 1) / menu.spread)
     out = write_back / machine.dram_bytes_per_s + (c - write_back) / machine.l2_bytes_per_s
     dram = fetched / dram_rate + (out if menu.hides_output else 0.0)

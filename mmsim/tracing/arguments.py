@@ -33,7 +33,8 @@ def bind(node: fx.Node) -> dict[str, Any]:
         return dict(zip(_FIXED[function], args, strict=False))
     if isinstance(function, torch._ops.OpOverload):
         return {**dict(zip((a.name for a in function._schema.arguments), args, strict=False)), **kwargs}
-    if (signature := _signature(function)) is not None:
+    signature = _signature(function)
+    if signature is not None and not _only_variadic(signature):
         return _from_signature(signature, args, kwargs)
     for schema in _schemas(function):
         if (bound := _fit(schema.arguments, args, kwargs)) is not None:
@@ -59,6 +60,11 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(function)
     except ValueError:  # a wrapper around a builtin, such as Tensor.__pow__
         return None
+
+
+def _only_variadic(signature: inspect.Signature) -> bool:
+    """``einsum(*args)``: the schema knows more."""
+    return all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in signature.parameters.values())
 
 
 def _from_signature(signature: inspect.Signature, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -96,12 +102,8 @@ def _fit(arguments: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[
     named = {("self" if key == "input" and "self" in declared else key): value for key, value in kwargs.items()}
     if not set(named) <= set(declared) | _TENSOR_OPTIONS:
         return None
-    positional = [argument for argument in arguments if argument.name not in named]
-    values = list(args)
-    if len(values) > 1 and len(positional) > 1 and _is_list(positional[1]) and isinstance(values[1], int):
-        values = [values[0], tuple(values[1:])]  # x.view(2, -1) for x.view((2, -1))
-    elif values and positional and _is_list(positional[0]) and isinstance(values[0], int):
-        values = [tuple(values)]  # torch.zeros(2, 3)
+    positional = [argument for argument in arguments if argument.name not in named and not argument.kwarg_only]
+    values = _gathered(positional, list(args))
     if len(values) > len(positional):
         return None
     bound = {argument.name: value for argument, value in zip(positional, values, strict=False)} | named
@@ -110,18 +112,35 @@ def _fit(arguments: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[
     return bound if fits and not missing else None
 
 
+def _gathered(arguments: list[Any], values: list[Any]) -> list[Any]:
+    """A list given loosely as a list: ``x.view(2, -1)``, ``torch.zeros(2, 3)``, ``einsum(text, a, b)``."""
+    if arguments and len(values) >= len(arguments) and (declared := _declared(arguments[-1])).startswith("List["):
+        part = fx.Node if "Tensor" in declared else int
+        rest = values[len(arguments) - 1 :]
+        if all(isinstance(item, part) for item in rest):
+            return [*values[: len(arguments) - 1], tuple(rest)]
+    return values
+
+
 _TENSOR_OPTIONS = {"dtype", "layout", "device", "pin_memory", "requires_grad", "memory_format"}
 
 
-def _is_list(argument: Any) -> bool:
-    return str(argument.type).removeprefix("Optional[").startswith("List[int]")
+def _declared(argument: Any) -> str:
+    """The argument's type, as ``Tensor`` or ``List[int]``, without Optional."""
+    declared = str(argument.type)
+    return declared.removeprefix("Optional[").removesuffix("]") if declared.startswith("Optional[") else declared
+
+
+_NOT_NUMBERS = {"dtype": torch.dtype, "layout": torch.layout, "memory_format": torch.memory_format}  # int in schemas
 
 
 def _takes(argument: Any, value: Any) -> bool:
     """Whether the argument's declared type admits the value, as far as overloads differ in it."""
-    declared = str(argument.type).removeprefix("Optional[").rstrip("]")
+    declared = _declared(argument)
     if value is None:
         return str(argument.type).startswith("Optional")
+    if argument.name in _NOT_NUMBERS:
+        return isinstance(value, _NOT_NUMBERS[argument.name])
     if declared == "Tensor":
         return isinstance(value, fx.Node)
     if declared.startswith("List[Tensor") or declared.startswith("List[Optional[Tensor"):
@@ -129,7 +148,7 @@ def _takes(argument: Any, value: Any) -> bool:
     if declared.startswith("List["):
         return isinstance(value, (list, tuple, int))
     if declared in ("int", "number", "Scalar"):
-        return isinstance(value, (int, float, complex, torch.dtype, torch.layout, torch.memory_format))
+        return isinstance(value, (int, float, complex))
     if declared == "float":
         return isinstance(value, (int, float))
     if declared == "bool":

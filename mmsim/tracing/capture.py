@@ -59,10 +59,19 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
+def _recorder(module: nn.Module) -> Recorder:
+    recorder = Recorder(module)
+    for prefix, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            for name, value in (*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)):
+                recorder.weight(f"{prefix}.{name}" if prefix else name, value, value)
+    return recorder
+
+
 def _record_fake(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
     fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
     shadows = Shadows(fake_mode)
-    recorder = Recorder(module)
+    recorder = _recorder(module)
     fakes: dict[int, Tensor] = {}
 
     def fake(path: str, value: Tensor) -> Tensor:
@@ -87,7 +96,7 @@ def _record_fake(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -
 
 
 def _record_real(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
-    recorder = Recorder(module)
+    recorder = _recorder(module)
     for path, tensor in nested.tensors(inputs):
         recorder.placeholder(path, tensor)
     with swapped(module, lambda path, value: _known(recorder, path, value)):
@@ -129,6 +138,8 @@ def swapped(module: nn.Module, change: Callable[[str, Tensor], Any]) -> Iterator
     undo: list[tuple[dict[str, Any], dict[str, Any]]] = []
     try:
         for prefix, part in module.named_modules():
+            if isinstance(part, torch.jit.ScriptModule):
+                continue  # its tensors live outside Python
             undo += [(table, dict(table)) for table in (part._parameters, part._buffers, part.__dict__)]
             for table in (part._parameters, part._buffers):
                 for name, value in table.items():

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import fx
 
 from mmsim.graph import Graph, Provenance
-from mmsim.layer import Attr, Layer, Role, Stage, Tensor
+from mmsim.layer import Attr, Layer, Role, Stage, Tensor, op_kind
 from mmsim.tracing import replay
 from mmsim.tracing.arguments import bind
 
 UNASSIGNED = Stage("head")
 
 
-def lower(
-    graph_module: fx.GraphModule,
-    *,
-    workload: str = "",
-    variant: str = "",
-    stage_of: Callable[[fx.Node], Stage] = lambda node: UNASSIGNED,
-) -> Graph:
-    """The captured graph as a `Graph` with concrete sizes: one layer for each call that touches a tensor."""
+def lower(graph_module: fx.GraphModule, *, workload: str = "", variant: str = "") -> Graph:
+    """The captured graph as a `Graph` with concrete sizes: one layer for each call, named as its node.
+
+    Stages are not known here: every layer is in `UNASSIGNED`.
+    """
     tensors: dict[fx.Node, tuple[Tensor, ...]] = {}
     layers: list[Layer] = []
     outputs = _returned(graph_module.graph)
@@ -41,7 +38,7 @@ def lower(
                     id=len(layers),
                     name=node.name,
                     op=node.meta["op"],
-                    stage=stage_of(node),
+                    stage=UNASSIGNED,
                     operands=tuple(operands),
                     outputs=tensors[node],
                     attrs=tuple(attrs),
@@ -81,9 +78,7 @@ def _part(node: fx.Node, tensors: dict[fx.Node, tuple[Tensor, ...]]) -> tuple[Te
     return tensors[source][before : before + _count(source.meta["shape"][index])]
 
 
-def _results(
-    node: fx.Node, operands: list[tuple[str, Tensor]], outputs: dict[fx.Node, None]
-) -> tuple[Tensor, ...]:
+def _results(node: fx.Node, operands: list[tuple[str, Tensor]], outputs: dict[fx.Node, None]) -> tuple[Tensor, ...]:
     """The tensors that a call gives: ``name``, or ``name.0``, ``name.1``, ... for several."""
     flat = list(_flat(node.meta["shape"], node.meta["dtype"]))
     known = all(tensor.role == "constant" for _, tensor in operands)
@@ -121,7 +116,11 @@ def _arguments(
         operands += found
         if not isinstance(value, fx.Node) and not (found and _only_nodes(value)):
             attrs.append((name, _plain(value)))
-    attrs += [(fact, True) for fact in ("view", "sync") if node.meta.get(fact)]
+    aten = tuple(op_kind(op) for op in node.meta["aten"])
+    if aten != (op_kind(node.meta["op"]),):
+        attrs.append(("aten", aten))  # what really ran: whether a reshape copied, how many kernels a layer is
+    if node.meta["sync"]:
+        attrs.append(("sync", True))
     return operands, attrs
 
 
@@ -142,7 +141,7 @@ def _only_nodes(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Attr:
-    """A value as it can stand in a file: formats and devices by name, slices as ``1:5``, tensors as ``tensor``."""
+    """A value as it can stand in a file: formats and devices by name, tensors as ``tensor``."""
     if isinstance(value, (list, tuple)):
         return tuple(_plain(part) for part in value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -150,8 +149,7 @@ def _plain(value: Any) -> Attr:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, slice):
-        ends = [value.start, value.stop] + ([value.step] if value.step not in (None, 1) else [])
-        return ":".join("" if end is None else str(_plain(end)) for end in ends)
+        return ("slice", *(_plain(end) for end in (value.start, value.stop, value.step)))
     if isinstance(value, fx.Node):
         return "tensor"
     return "..." if value is Ellipsis else str(value).removeprefix("torch.")

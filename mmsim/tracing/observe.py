@@ -55,7 +55,8 @@ class _Functions(TorchFunctionMode):
         if function in COMPOSITES:
             with self:
                 return _opened(function)(*args, **kwargs)
-        self.kernels = kernels = []
+        kernels: list[Kernel] = []
+        self.kernels = kernels
         try:
             args, kwargs, out, sync = self._run(function, args, kwargs)
         finally:
@@ -101,11 +102,11 @@ class _Functions(TorchFunctionMode):
         return *host, function(*host[0], **host[1]), True
 
 
-class _Kernels(TorchDispatchMode):
+class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees each aten kernel, and runs it: on fakes with their shadows, or for real."""
 
     def __init__(self, functions: _Functions) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.functions = functions
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -126,7 +127,7 @@ def op_name(function: Any) -> str:
     if name is None:
         module = (getattr(function, "__module__", None) or "torch").replace("torch._C._VariableFunctions", "torch")
         name = f"{module}.{getattr(function, '__name__', type(function).__name__)}"
-    return name.replace("torch._VF.", "torch.")
+    return str(name).replace("torch._VF.", "torch.")
 
 
 @lru_cache

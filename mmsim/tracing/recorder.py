@@ -7,16 +7,16 @@ the recorder remembers which node gave each one, and makes that node the argumen
 from __future__ import annotations
 
 from collections import Counter
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy
 import torch
 from torch import Tensor, fx, nn
 
+from mmsim.layer import op_kind
 from mmsim.tracing import nested
 from mmsim.tracing.replay import getitem, target_of
-from mmsim.tracing.source import call_site
+from mmsim.tracing.call_site import call_site
 
 Kernel: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 """One aten operation: the op, its arguments, keyword arguments and result."""
@@ -72,11 +72,16 @@ class Recorder:
         target, args = target_of(function, args)
         if out is None and target is not function:
             out = args[0]  # x[i] = y
-        node = self.graph.call_function(target, self._arguments(args), self._arguments(kwargs))
+        node = self.graph.create_node(
+            "call_function",
+            target,
+            self._arguments(args),
+            self._arguments(kwargs),
+            name=op_kind(name).split(".")[0].strip("_"),
+        )
         self._annotated(node, name)
         node.meta["aten"] = tuple(str(op) for op, *_ in kernels)
-        node.meta["sync"] = sync or any(op._opname.startswith(SYNCHRONISING) for op, *_ in kernels)
-        node.meta["view"] = all(_aliases(op) for op, *_ in kernels) and target is function
+        node.meta["sync"] = sync or any(map(_waits, kernels))
         self._bind(out, node)
 
     def finish(self, out: Any) -> fx.GraphModule:
@@ -135,11 +140,12 @@ class Recorder:
         return self._annotated(self.graph.create_node("get_attr", path), op)
 
 
-@lru_cache(maxsize=4096)
-def _aliases(op: Any) -> bool:
-    """Whether a kernel only gives its arguments another shape: it reads and writes no element."""
-    returns = op._schema.returns
-    return bool(returns) and all(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+def _waits(kernel: Kernel) -> bool:
+    """Whether the host needs the result before it can go on: a value, or a size that depends on values."""
+    op, args, *_ = kernel
+    if op._opname in ("index", "index_put", "index_put_"):
+        return any(isinstance(index, Tensor) and index.dtype is torch.bool for index in args[1])
+    return str(op._opname).startswith(SYNCHRONISING)
 
 
 def _paths(root: nn.Module) -> dict[int, tuple[str, ...]]:

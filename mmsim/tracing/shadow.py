@@ -112,7 +112,8 @@ class Shadows:
         if op is aten.index.Tensor:
             return op(args[0], [part for index in args[1] for part in self._integer_indices(index)])
         if op is aten.masked_select.default and (mask := self.of(args[1])) is not None:
-            source, mask = torch.broadcast_tensors(args[0], mask)
+            shape = torch.broadcast_shapes(args[0].shape, mask.shape)
+            source, mask = args[0].expand(shape), mask.expand(shape)
             return aten.index.Tensor(source, self._integer_indices(mask))
         return op(*args, **kwargs)  # raises again, with torch's own message
 

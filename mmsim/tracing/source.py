@@ -1,43 +1,112 @@
-"""The line of user code that runs now."""
+"""A network by name: a workload, a Python factory, a saved program or an ONNX file -> its graph."""
 
 from __future__ import annotations
 
-import sys
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
+from mmsim.errors import InputError
+from mmsim.graph import Graph
+from mmsim.tracing.inputs import parse_inputs
+from mmsim.tracing.models import Model, load_model
+from mmsim.tracing.pipeline import Given, trace_at
+from mmsim.tracing.symbolic import Sizes
 
-_TORCH = str(Path(torch.__file__).parent) + "/"
-_OWN = str(Path(__file__).parent) + "/"
 
+def trace_source(
+    spec: str,
+    *,
+    fusion: str | None = None,
+    modality: str | None = None,
+    end_to_end: bool = False,
+    host_costs: bool = False,
+    knobs: Mapping[str, int] | None = None,
+    inputs: Mapping[str, str] | None = None,
+    stages: Mapping[str, str] | None = None,
+    allow_unknown: bool = False,
+) -> Graph:
+    """The graph of `spec`, symbolic in the batch ``B``.
 
-def call_site() -> str:
-    """``file.py:line`` of the innermost frame outside torch and mmsim's tracing.
-
-    A network made of torch's own modules alone has no such frame: then it is the line in ``torch/nn``.
+    `spec` is a workload's name, ``package.module:factory``, ``file.py:factory``, a program saved by `torch.export`
+    (``.pt2``) or an ONNX file. `inputs` give a user's model its inputs: ``{"image": "Bx3x224x224:float32"}``; letters
+    are symbolic sizes, and `knobs` give the size at which one other than ``B`` is traced. `stages` changes the stage of
+    module paths. Raises `InputError` for anything that does not fit.
     """
-    frame = sys._getframe(1)
-    layer = ""
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file.startswith(_TORCH):
-            if not layer and "/nn/modules/" in file and not file.endswith("/module.py"):
-                layer = f"{short(file)}:{frame.f_lineno}"
-        elif not file.startswith(_OWN):
-            return f"{short(file)}:{frame.f_lineno}"
-        elif layer:
-            return layer
-        frame = frame.f_back  # type: ignore[assignment]
-    return layer
+    knobs, inputs = dict(knobs or {}), dict(inputs or {})
+    if spec.endswith(".onnx"):
+        from mmsim.tracing.onnx import read_onnx
+
+        return read_onnx(spec)
+    if ":" in spec or spec.endswith((".pt2", ".py")):
+        for option, value in (("--fusion", fusion), ("--modality", modality), ("--end-to-end", end_to_end)):
+            if value:
+                raise InputError(f"{option} goes with a workload, not with {spec}")
+        return _trace_model(load_model(spec), inputs, knobs, stages, allow_unknown)
+    if inputs:
+        raise InputError(f"--input does not go with the workload {spec}, which brings its own")
+    return _trace_workload(
+        spec, stages, allow_unknown, fusion=fusion, modality=modality, end_to_end=end_to_end, host_costs=host_costs,
+        knobs=knobs,
+    )  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
-def short(file: str) -> str:
-    """`file` as it would be imported: without the folder on Python's path that it was found in.
+def _trace_workload(
+    name: str,
+    overrides: Mapping[str, str] | None,
+    allow_unknown: bool,
+    *,
+    fusion: str | None,
+    modality: str | None,
+    end_to_end: bool,
+    host_costs: bool,
+    knobs: Mapping[str, int],
+) -> Graph:
+    import torch
 
-    A dump that is made on one machine then reads the same on another.
-    """
-    roots = [str(Path(root).resolve()) for root in sys.path] + [str(Path.cwd())]
-    inside = [root for root in roots if file.startswith(root + "/")]
-    return file[len(max(inside, key=len)) + 1 :] if inside else Path(file).name
+    from mmsim.workloads import get
+
+    workload = get(name)
+
+    def network(batch: int):  # type: ignore[no-untyped-def]
+        with torch.device("meta"):
+            return workload.network(
+                fusion, modality, batch=batch, end_to_end=end_to_end, host_costs=host_costs, **knobs
+            )
+
+    first = network(2)
+
+    def given_at(sizes: Sizes) -> Given:
+        built = first if sizes["B"] == 2 else network(sizes["B"])
+        return built.module, built.inputs
+
+    return trace_at(
+        given_at, {"B": 1}, first.stages, overrides=overrides, workload=name, variant=first.variant,
+        allow_unknown=allow_unknown,
+    )  # fmt: skip
+
+
+def _trace_model(
+    model: Model,
+    inputs: Mapping[str, str],
+    knobs: Mapping[str, int],
+    overrides: Mapping[str, str] | None,
+    allow_unknown: bool,
+) -> Graph:
+    if not inputs and model.inputs is None:
+        raise InputError("give the model's inputs, as in --input image=Bx3x224x224:float32", field="--input")
+    if not inputs:
+        from mmsim.tracing.pipeline import trace
+
+        return trace(
+            model.module, model.inputs, stages=model.stages, overrides=overrides, workload=model.name,
+            allow_unknown=allow_unknown,
+        )  # fmt: skip
+    specs = parse_inputs(inputs, model.module)
+    symbols = {name: knobs.get(name, 0) for name in sorted({n for spec in specs for n in spec.symbols})}
+    unused = set(knobs) - set(symbols)
+    if unused:
+        raise InputError(f"no input has a size {', '.join(sorted(unused))}", field="--set")
+    return trace_at(
+        lambda sizes: (model.module, {spec.name: spec.example(sizes) for spec in specs}), symbols, model.stages,
+        overrides=overrides, workload=model.name, allow_unknown=allow_unknown,
+    )  # fmt: skip

@@ -1,0 +1,121 @@
+"""mmsim trace: a network -> its stage-annotated layer graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmsim.cli.output import answer, json_option
+from mmsim.cli.source import Source, source_options
+from mmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from mmsim.graph import Graph, Totals
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@source_options
+@click.option("--batch", type=click.IntRange(min=1), help="Make the batch concrete: figures as numbers, not formulas.")
+@click.option("-o", "--output", type=FILE, help="Write the layer dump (JSON) that every other verb reads.")
+@click.option("--view", type=FILE, help="Draw the stage-annotated graph as SVG.")
+@click.option("--csv", "csv_file", type=FILE, help="Write one row a layer.")
+@click.option("--graphml", type=FILE, help="Write the graph for networkx, Gephi or yEd.")
+@click.option("--dot", type=FILE, help="Write the graph for Graphviz.")
+@json_option
+def command(
+    source: Source,
+    batch: int | None,
+    output: Path | None,
+    view: Path | None,
+    csv_file: Path | None,
+    graphml: Path | None,
+    dot: Path | None,
+    as_json: bool,
+) -> None:
+    """Trace NETWORK into its layer graph: stages, modalities, shapes, parameters and MACs.
+
+    NETWORK is a workload's name, a layer dump, FILE.py:factory or package.module:factory, a torch.export program (.pt2)
+    or an ONNX file. Nothing is computed and no weight is loaded.
+    """
+    from mmsim.graph import dump
+
+    graph = source.graph()
+    if batch is not None:
+        graph = at_batch(graph, batch)
+    if output is not None:
+        dump(graph, output)
+    if view or csv_file or graphml or dot:
+        from mmsim.report import graphs
+
+        for path, write in ((view, graphs.svg), (csv_file, graphs.csv), (graphml, graphs.graphml), (dot, graphs.dot)):
+            if path is not None:
+                write(graph, path)
+    answer(record(graph, batch), lambda: _tables(graph, batch), as_json=as_json)
+
+
+def at_batch(graph: Graph, batch: int) -> Graph:
+    """The graph at one batch size; a graph that is valid at one size only is refused at another."""
+    if "B" in graph.symbols:
+        return graph.at(B=batch)
+    if any(tensor.shape and tensor.shape[0] == batch for tensor in graph.inputs):
+        return graph
+    reason = dict(graph.provenance.symbols).get("B", "it has no batch")
+    raise InputError(f"this graph cannot be had at batch {batch}: {reason}", field="--batch")
+
+
+def record(graph: Graph, batch: int | None) -> dict[str, Any]:
+    """The answer for programs; sizes are numbers where concrete, else formulas in ``B``."""
+    return {
+        "workload": graph.workload,
+        "variant": graph.variant,
+        "batch": batch if batch is not None else ("B" if "B" in graph.symbols else None),
+        "phase": graph.phase,
+        **_figures(graph.totals()),
+        "operations": len(graph.layers),
+        "distinct_problems": len(graph.distinct_problems()),
+        "by_stage": {stage: _figures(totals) for stage, totals in graph.by_stage().items()},
+        "by_modality": {modality: _figures(totals) for modality, totals in graph.by_modality().items()},
+        "provenance": {
+            "route": graph.provenance.route,
+            "stages": graph.provenance.stages,
+            "software": graph.provenance.software,
+            "symbols": dict(graph.provenance.symbols),
+            "unknown_ops": dict(graph.provenance.unknown_ops),
+            "notes": list(graph.provenance.notes),
+        },
+    }
+
+
+def _figures(totals: Totals) -> dict[str, Any]:
+    named = {
+        "parameters": totals.parameters,
+        "macs": totals.macs,
+        "flops": totals.flops,
+        "vector_ops": totals.vector_ops,
+        "weight_bytes": totals.weight_bytes,
+        "activation_bytes": totals.activation_bytes,
+    }
+    return {"layers": totals.layers} | {name: v if isinstance(v, int) else str(v) for name, v in named.items()}
+
+
+def _tables(graph: Graph, batch: int | None) -> None:
+    from mmsim.report.table import show
+
+    rows = [(stage, totals) for stage, totals in graph.by_stage().items()]
+    rows.append(("total", graph.totals()))
+    title = f"{graph.workload} {graph.variant}".strip() + (f", batch {batch}" if batch else "")
+    provenance = graph.provenance
+    notes = [f"captured by {provenance.route}, stages {provenance.stages}"]
+    notes += [f"{name}: {how}" for name, how in provenance.symbols]
+    notes += [f"unknown, let through: {op} x{count}" for op, count in provenance.unknown_ops]
+    show(
+        title,
+        ("stage", "layers", "parameters", "MACs", "vector ops", "weight bytes", "activation bytes"),
+        [(name, t.layers, t.parameters, t.macs, t.vector_ops, t.weight_bytes, t.activation_bytes) for name, t in rows],
+        note="; ".join(notes + list(provenance.notes)),
+        total=True,
+    )

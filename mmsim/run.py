@@ -1,0 +1,265 @@
+"""A network on an architecture: every layer's cost, and their sums per stage, modality and network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mmsim import schedule
+from mmsim.arch.model import Arch
+from mmsim.graph import Graph
+from mmsim.layer import Layer
+from mmsim.problem import Problem
+from mmsim.schedule import Memory
+from mmsim.size import concrete
+from mmsim.solution import Objective, Solution
+
+if TYPE_CHECKING:
+    from mmsim.gpu import Mode
+
+Solve: TypeAlias = Callable[[Problem], Solution]
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with (done, of) as distinct problems are solved."""
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """One layer on one architecture. `latency_s` is its share of the network's latency: they add up.
+
+    On a GPU `kernel_s` is what its kernels take on the device, `host_s` what the host takes to
+    dispatch them, and `best_s` what the best mapping on the same machine could reach (None where it
+    was not asked for). On other architectures the three times are one.
+    """
+
+    layer: Layer
+    macs: int
+    latency_s: float
+    kernel_s: float
+    host_s: float
+    energy_j: float
+    bound: str
+    kernels: int
+    utilization: float
+    best_s: float | None = None
+    solutions: tuple[Solution, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Sums over some layers. `bound` is what bounds most of the latency."""
+
+    layers: int
+    macs: int
+    latency_s: float
+    kernel_s: float
+    host_s: float
+    energy_j: float
+    kernels: int
+    bound: str
+    best_s: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a network takes on an architecture. Layers run one after another; `latency_s` is their sum.
+
+    `concurrent_s` is the time with every encoder on a stream of its own and nothing shared, a bound
+    that no schedule can beat with these layers.
+    """
+
+    graph: Graph
+    arch: Arch
+    mode: str
+    layers: tuple[LayerCost, ...]
+    memory: Memory
+    concurrent_s: float
+
+    @property
+    def total(self) -> Cost:
+        """All layers."""
+        return total(self.layers)
+
+    @property
+    def latency_s(self) -> float:
+        """One forward pass, layers in series."""
+        return self.total.latency_s
+
+    @property
+    def energy_j(self) -> float:
+        """One forward pass."""
+        return self.total.energy_j
+
+    def by_stage(self) -> dict[str, Cost]:
+        """Costs per stage, as ``encoder:image``."""
+        return _grouped(self.layers, lambda layer: str(layer.stage))
+
+    def by_modality(self) -> dict[str, Cost]:
+        """Costs per modality; fusion and head stand under their own names."""
+        return _grouped(self.layers, lambda layer: layer.stage.modality or layer.stage.kind)
+
+
+def total(costs: Iterable[LayerCost]) -> Cost:
+    """The sum of some layers' costs."""
+    costs = tuple(costs)
+    bounds: Counter[str] = Counter()
+    for cost in costs:
+        bounds[cost.bound] += cost.latency_s  # type: ignore[assignment]  # a Counter of seconds
+    best = [cost.best_s for cost in costs]
+    return Cost(
+        layers=sum(1 for cost in costs if cost.latency_s > 0),
+        macs=sum(cost.macs for cost in costs),
+        latency_s=sum(cost.latency_s for cost in costs),
+        kernel_s=sum(cost.kernel_s for cost in costs),
+        host_s=sum(cost.host_s for cost in costs),
+        energy_j=sum(cost.energy_j for cost in costs),
+        kernels=sum(cost.kernels for cost in costs),
+        bound=max(bounds, key=lambda name: bounds[name], default="-"),
+        best_s=None if None in best else sum(s for s in best if s is not None),
+    )
+
+
+def _grouped(costs: tuple[LayerCost, ...], key: Callable[[Layer], str]) -> dict[str, Cost]:
+    groups: dict[str, list[LayerCost]] = {}
+    for cost in costs:
+        groups.setdefault(key(cost.layer), []).append(cost)
+    return {name: total(group) for name, group in groups.items()}
+
+
+def run(
+    graph: Graph,
+    arch: Arch,
+    *,
+    mode: Mode = "eager",
+    objective: Objective = "edp",
+    solve: Callable[[Problem, Arch, Objective], Solution] | None = None,
+    best: bool = False,
+    progress: Progress = lambda done, of: None,
+) -> Run:
+    """Evaluate `graph`, whose sizes must be concrete, on `arch`.
+
+    A GPU (an architecture with a ``device`` part) runs what its kernel library would in `mode`;
+    `best` adds what the best mapping on the same machine could reach. Other architectures run the
+    best mapping for `objective`. Equal problems are solved once, by `solve` (default: the built-in
+    model). Raises `InputError` for symbolic sizes and for a layer that does not fit the machine.
+    """
+    if arch.device is not None:
+        costs = _on_gpu(graph, arch, mode)
+        if best:
+            bests = _solved(graph, arch, "latency", solve, progress)
+            costs = tuple(_with_best(cost, graph, bests) for cost in costs)
+    else:
+        solutions = _solved(graph, arch, objective, solve, progress)
+        costs = tuple(_on_accelerator(layer, graph, solutions) for layer in graph.layers)
+    times = {cost.layer.id: cost.latency_s for cost in costs}
+    return Run(
+        graph=graph,
+        arch=arch,
+        mode=mode if arch.device is not None else "serial",
+        layers=costs,
+        memory=schedule.memory(graph),
+        concurrent_s=max((span.end_s for span in schedule.concurrent(graph, times)), default=0.0),
+    )
+
+
+def _solved(
+    graph: Graph,
+    arch: Arch,
+    objective: Objective,
+    solve: Callable[[Problem, Arch, Objective], Solution] | None,
+    progress: Progress,
+) -> dict[Problem, Solution]:
+    if solve is None:
+        from mmsim.nest.solve import solve as builtin
+
+        solve = builtin
+    problems = list(graph.distinct_problems())
+    solutions = {}
+    for done, problem in enumerate(problems):
+        progress(done, len(problems))
+        solutions[problem] = solve(problem, arch, objective)
+    progress(len(problems), len(problems))
+    return solutions
+
+
+def _on_accelerator(layer: Layer, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:
+    problems = graph.problems(layer)
+    found = tuple(solutions[problem] for problem in problems)
+    latency = sum(solution.latency_s for solution in found)
+    slowest = max(found, key=lambda solution: solution.latency_s, default=None)
+    return LayerCost(
+        layer=layer,
+        macs=sum(concrete(problem.macs) for problem in problems),
+        latency_s=latency,
+        kernel_s=latency,
+        host_s=0.0,
+        energy_j=sum(solution.energy_j for solution in found),
+        bound=slowest.bound if slowest else "-",
+        kernels=len(found),
+        utilization=sum(s.utilization * s.latency_s for s in found) / latency if latency else 0.0,
+        best_s=latency,
+        solutions=found,
+    )
+
+
+def _on_gpu(graph: Graph, arch: Arch, mode: Mode) -> tuple[LayerCost, ...]:
+    raise NotImplementedError
+
+
+def _with_best(cost: LayerCost, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:
+    from dataclasses import replace
+
+    found = tuple(solutions[problem] for problem in graph.problems(cost.layer))
+    return replace(cost, best_s=sum(solution.latency_s for solution in found), solutions=found)
+
+
+def record(run: Run) -> dict[str, Any]:
+    """The answer for programs: one architecture's figures."""
+    return {
+        "mode": run.mode,
+        **_figures(run.total),
+        "concurrent_encoders_s": run.concurrent_s,
+        "average_power_w": run.energy_j / run.latency_s if run.latency_s else 0.0,
+        "peak_memory_bytes": run.memory.peak_bytes,
+        "memory": {
+            "weights_bytes": run.memory.weights_bytes,
+            "inputs_bytes": run.memory.inputs_bytes,
+            "intermediates_bytes": run.memory.intermediates_bytes,
+        },
+        "by_stage": {name: _figures(cost) for name, cost in run.by_stage().items()},
+        "by_modality": {name: _figures(cost) for name, cost in run.by_modality().items()},
+        "layers": [
+            {
+                "id": cost.layer.id,
+                "name": cost.layer.name,
+                "op": cost.layer.op,
+                "stage": str(cost.layer.stage),
+                "macs": cost.macs,
+                "latency_s": cost.latency_s,
+                "kernel_s": cost.kernel_s,
+                "host_s": cost.host_s,
+                "energy_j": cost.energy_j,
+                "bound": cost.bound,
+                "utilization": cost.utilization,
+                **({"best_mapping_s": cost.best_s} if cost.best_s is not None else {}),
+                **({"proof": sorted({s.proof for s in cost.solutions})} if cost.solutions else {}),
+            }
+            for cost in run.layers
+            if cost.latency_s > 0
+        ],
+    }
+
+
+def _figures(cost: Cost) -> dict[str, Any]:
+    return {
+        "latency_s": cost.latency_s,
+        "kernel_s": cost.kernel_s,
+        "host_s": cost.host_s,
+        "energy_j": cost.energy_j,
+        "macs": cost.macs,
+        "layers": cost.layers,
+        "kernels": cost.kernels,
+        "bound": cost.bound,
+        **({"best_mapping_s": cost.best_s} if cost.best_s is not None else {}),
+    }

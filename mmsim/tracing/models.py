@@ -1,0 +1,100 @@
+"""A user's own network: a factory in a module or a file, or a program saved by `torch.export`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmsim.errors import InputError
+from mmsim.tracing.weightless import weightless
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with what its factory said about it: example inputs and stages, where it did."""
+
+    name: str
+    module: nn.Module
+    inputs: Any = None
+    stages: Mapping[str, str] | None = None
+
+
+def load_model(spec: str) -> Model:
+    """The network of ``package.module:factory``, ``file.py:factory`` or ``program.pt2``, in eval mode.
+
+    A factory takes no arguments and returns an `nn.Module`, or ``(module, inputs)``, or ``(module, inputs, stages)``
+    with inputs and stages as `trace` takes them. Its weights take no memory. The file is run: it is a program.
+    Raises `InputError` for a file, a name or a value that is not as described.
+    """
+    if spec.endswith(".pt2"):
+        return _saved_program(Path(spec))
+    place, _, factory = spec.rpartition(":")
+    if not place:
+        raise InputError(f"name the factory that builds the network, as in {spec}:build")
+    module = _file(Path(place)) if place.endswith(".py") else _module(place)
+    built = getattr(module, factory, None)
+    if not callable(built):
+        near = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise InputError(f"no factory {factory!r}; it has {', '.join(near[:8]) or 'none'}", file=place)
+    return _model(spec, built)
+
+
+def _model(spec: str, factory: Any) -> Model:
+    if isinstance(factory, nn.Module):
+        value: Any = factory
+    else:
+        try:
+            with weightless():
+                value = factory()
+        except Exception as error:
+            raise InputError(f"the factory raised {type(error).__name__}: {error}", file=spec) from error
+    parts = value if isinstance(value, tuple) else (value,)
+    if not isinstance(parts[0], nn.Module) or len(parts) > 3:
+        raise InputError(f"the factory returned {type(value).__name__}, not an nn.Module", file=spec)
+    return Model(spec.rpartition(":")[2], parts[0].eval(), *parts[1:])
+
+
+def _module(name: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m does: modules beside the user
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(f"cannot be imported: {error}", file=name) from error
+
+
+def _file(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError("no such file", file=str(path))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise InputError("is not a Python file", file=str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))  # what stands beside it can be imported, as with python FILE
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"raised {type(error).__name__}: {error}", file=str(path)) from error
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    return module
+
+
+def _saved_program(path: Path) -> Model:
+    if not path.is_file():
+        raise InputError("no such file", file=str(path))
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise InputError(f"is not a saved torch.export program: {error}", file=str(path)) from error
+    args, kwargs = program.example_inputs or ((), {})
+    return Model(path.stem, program.module(), kwargs or tuple(args))

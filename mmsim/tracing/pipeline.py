@@ -1,0 +1,173 @@
+"""One call from a network to its layer graph: capture, stages, symbolic sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import torch
+from torch import fx, nn
+
+from mmsim.errors import InputError
+from mmsim.graph import Graph
+from mmsim.layer import Layer
+from mmsim.ops import check, free_reason, is_known, unknown_ops
+from mmsim.tracing import nested
+from mmsim.tracing.capture import Route, capture
+from mmsim.tracing.infer import inferred
+from mmsim.tracing.lowering import lower
+from mmsim.tracing.stages import declared, overridden
+from mmsim.tracing.symbolic import NotPolynomial, Sizes, symbolic
+
+Inputs: TypeAlias = Any
+Given: TypeAlias = tuple[nn.Module, Inputs]
+
+BATCHES = (2, 3, 5, 7)
+"""Batch sizes traced: not 1, where broadcasting and squeezing take other ways."""
+
+
+def trace(
+    module: nn.Module,
+    inputs: Inputs | Callable[..., Inputs],
+    *,
+    stages: Mapping[str, str] | None = None,
+    symbols: Sequence[str] | Mapping[str, int] = ("B",),
+    overrides: Mapping[str, str] | None = None,
+    workload: str = "",
+    variant: str = "",
+    allow_unknown: bool = False,
+    route: Route | None = None,
+) -> Graph:
+    """The layer graph of a module: stage-annotated, with sizes as polynomials in the batch ``B``.
+
+    `inputs` are keyword arguments, positional ones (a tuple) or a single tensor; their first dimension is the batch.
+    For other symbolic sizes give a function of them, and each size's value: ``lambda B, L: {"text": ids(B, L)}`` with
+    ``symbols={"B": 2, "L": 128}``. ``symbols=()`` keeps every size concrete.
+
+    `stages` maps module paths to stages, the longest prefix wins, and must claim every operation that costs
+    something; without it stages are inferred from what each input reaches. `overrides` changes some of them.
+
+    >>> from torch import ones
+    >>> graph = trace(nn.Linear(16, 4), {"input": ones(2, 16)}, stages={"": "head"})
+    >>> graph.layers[0].output.shape, graph.macs
+    ((Polynomial('B'), 4), Polynomial('64*B'))
+
+    Raises `InputError` for operations that the op table does not know (unless `allow_unknown`), for operations
+    outside the declared stages, and for a module that cannot be captured.
+    """
+    values = dict(symbols) if isinstance(symbols, Mapping) else dict.fromkeys(symbols, 0)
+    if callable(inputs):
+        return trace_at(
+            lambda sizes: (module, inputs(**sizes)), values, stages, overrides=overrides, workload=workload,
+            variant=variant, allow_unknown=allow_unknown, route=route,
+        )  # fmt: skip
+    if set(values) - {"B"}:
+        raise InputError(f"give inputs as a function of {', '.join(values)}, so that their sizes can change")
+    batch = batch_of(inputs)
+    return trace_at(
+        lambda sizes: (module, rebatched(inputs, batch, sizes.get("B", batch))), values if batch else {}, stages,
+        overrides=overrides, workload=workload, variant=variant, allow_unknown=allow_unknown, route=route,
+        given={"B": batch},
+    )  # fmt: skip
+
+
+def trace_at(
+    given_at: Callable[[Sizes], Given],
+    symbols: Mapping[str, int],
+    stages: Mapping[str, str] | None,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    workload: str = "",
+    variant: str = "",
+    allow_unknown: bool = False,
+    route: Route | None = None,
+    given: Sizes | None = None,
+) -> Graph:
+    """As `trace`, for a module and inputs that are built for each set of sizes."""
+
+    def graph_at(sizes: Sizes) -> Graph:
+        module, inputs = given_at(sizes)
+        graph = lower(capture(module, inputs, route=route, whole=is_known), workload=workload, variant=variant)
+        return _checked(graph, allow_unknown=allow_unknown)
+
+    graph = _with_symbols(graph_at, {name: points(name, value) for name, value in symbols.items()}, dict(given or {}))
+    graph = inferred(graph) if stages is None else declared(graph, stages, is_free=is_free)
+    return overridden(graph, overrides) if overrides else graph
+
+
+def _with_symbols(graph_at: Callable[[Sizes], Graph], symbols: Mapping[str, Sequence[int]], given: Sizes) -> Graph:
+    """The graph with as many of the symbols as its sizes are polynomials in; the last ones are given up first."""
+    refused: dict[str, str] = {}
+    kept = dict(symbols)
+    while kept:
+        fixed = {name: given.get(name, symbols[name][0]) for name in refused}
+        try:
+            graph = symbolic(lambda sizes: graph_at({**fixed, **sizes}), kept)
+        except NotPolynomial as reason:
+            name = list(kept)[-1]
+            refused[name] = f"only at {given.get(name, symbols[name][0])}: {reason}"
+            del kept[name]
+        else:
+            break
+    else:
+        graph = graph_at({name: given.get(name, values[0]) for name, values in symbols.items()})
+    notes = {name: f"polynomial, traced at {', '.join(map(str, values[:3]))}" for name, values in kept.items()}
+    return replace(graph, provenance=replace(graph.provenance, symbols=tuple((notes | refused).items())))
+
+
+def points(name: str, value: int) -> tuple[int, ...]:
+    """Four values of a size to trace at: batches are small; others step down from `value`, which may be a maximum.
+
+    >>> points("B", 0), points("L", 128), points("S", 224), points("T", 3)
+    ((2, 3, 5, 7), (128, 96, 64, 32), (224, 192, 160, 128), (3, 4, 5, 6))
+    """
+    if name == "B":
+        return BATCHES
+    if value < 1:
+        raise InputError(f"size {name} needs a value to trace at")
+    step = min(32, value & -value)
+    return tuple(value + i * (-step if value > 3 * step else step) for i in range(4))
+
+
+def _checked(graph: Graph, *, allow_unknown: bool) -> Graph:
+    if not allow_unknown:
+        check(graph.layers)
+        return graph
+    unknown = tuple((op, len(places)) for op, places in unknown_ops(graph.layers).items())
+    return replace(graph, provenance=replace(graph.provenance, unknown_ops=unknown))
+
+
+def is_free(layer: Layer) -> bool:
+    """Whether a layer costs nothing, so that no stage need claim it."""
+    return is_known(layer.op) and free_reason(layer) is not None
+
+
+def batch_of(inputs: Inputs) -> int:
+    """The size that all tensors share as their first dimension; 0 when there is none."""
+    sizes = {tensor.shape[0] if tensor.ndim else 0 for _, tensor in nested.tensors(inputs)}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def rebatched(inputs: Inputs, batch: int, wanted: int) -> Inputs:
+    """`inputs` with their rows repeated or cut to another batch size; values stay valid ones."""
+    if batch == wanted:
+        return inputs
+
+    def change(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        return (
+            tensor[torch.arange(wanted) % batch] if not tensor.is_meta else tensor[:1].expand(wanted, *tensor.shape[1:])
+        )
+
+    return nested.replace(inputs, change)
+
+
+def staged(graph_module: fx.GraphModule, stages: Mapping[str, str] | None) -> Graph:
+    """The concrete graph of a captured module, its stages also written to each node's ``meta["stage"]``."""
+    graph = lower(graph_module)
+    graph = inferred(graph) if stages is None else declared(graph, stages, is_free=is_free)
+    by_name = {layer.name: str(layer.stage) for layer in graph.layers}
+    for node in graph_module.graph.nodes:
+        source = node.args[0] if node.name not in by_name and node.args else node
+        node.meta["stage"] = by_name.get(getattr(source, "name", ""), "")
+    return graph
