@@ -86,7 +86,7 @@ def explore(run: Run, plan: Plan, width: int | None = None) -> None:
             record(run, plan, children)
             continue
         children = children.take(undominated(plan, children))
-        children = children.take(np.argsort(run.scores(children.bound, children.cycles), kind="stable")[:width])
+        children = children.take(np.argsort(run.scores(children.guess, children.cycles), kind="stable")[:width])
         stack.append(children)
 
 
@@ -103,7 +103,7 @@ def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
     for part in parts:
         if part.slot > plan.last:
             finish(plan, part)
-            part.bound, part.cycles = part.energy, final_cycles(plan, part)
+            part.bound, part.cycles, part.guess = part.energy, final_cycles(plan, part), part.energy
         else:
             bound(plan, part)
         part = part.take(np.flatnonzero(run.wins(part.bound, part.cycles)))
