@@ -7,9 +7,10 @@ until `Graph.at` makes them concrete. No torch is needed from here on.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,7 +43,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over some layers. `layers` counts those that cost something; views and the like do not."""
+    """Sums over some layers. `layers` counts those that cost something; views and the like do not.
+
+    `parameters` counts every registered parameter once, those that no layer reads included; buffers
+    count in `weight_bytes` only.
+    """
 
     layers: int
     parameters: Size
@@ -68,6 +73,7 @@ class Graph:
     outputs: tuple[Tensor, ...]
     phase: Literal["inference", "training"] = "inference"
     provenance: Provenance = field(default=Provenance())
+    unread: tuple[Tensor, ...] = ()  # registered parameters that no layer reads, such as an unused pooler
 
     def at(self, **sizes: int) -> Graph:
         """The graph at given sizes, as in ``graph.at(B=40)``.
@@ -110,6 +116,7 @@ class Graph:
             ),
             inputs=tuple(change(t) for t in self.inputs),
             outputs=tuple(change(t) for t in self.outputs),
+            unread=tuple(change(t) for t in self.unread),
         )
 
     @cached_property
@@ -119,7 +126,8 @@ class Graph:
 
     @cached_property
     def _problems(self) -> dict[int, tuple[Problem, ...]]:
-        return {layer.id: problems_of(layer) for layer in self.layers}
+        let_through = {op for op, _ in self.provenance.unknown_ops}
+        return {layer.id: () if layer.op in let_through else problems_of(layer) for layer in self.layers}
 
     def problems(self, layer: Layer | None = None) -> tuple[Problem, ...]:
         """The problems of one layer, or of all layers in order; free layers have none."""
@@ -142,37 +150,53 @@ class Graph:
 
     @property
     def parameters(self) -> Size:
-        """Elements of all parameters that some layer reads, each counted once."""
+        """Elements of all parameters, each counted once."""
         return self.totals().parameters
 
-    def totals(self, layers: tuple[Layer, ...] | None = None) -> Totals:
-        """Sums over `layers` (default: all); weights read by several layers count once."""
-        chosen = self.layers if layers is None else layers
-        weights = {t.name: t for layer in chosen for t in layer.weights}
-        problems = [(layer, p) for layer in chosen for p in self._problems[layer.id]]
-        costly = [layer for layer in chosen if self._problems[layer.id]]
-        return Totals(
-            layers=len(costly),
-            parameters=size.total(t.elements for t in weights.values()),
-            macs=size.total(p.macs for _, p in problems),
-            vector_ops=size.total(p.operations for _, p in problems if p.kind == "vector"),
-            weight_bytes=size.total(t.bytes for t in weights.values()),
-            activation_bytes=size.total(t.bytes for layer in costly for t in (*layer.inputs, *layer.outputs)),
-        )
+    def totals(self) -> Totals:
+        """Sums over all layers; weights read by several layers count once."""
+        return self._sums(self.layers, self.unread)
 
     def by_stage(self) -> dict[str, Totals]:
-        """Totals per stage, as ``encoder:image``; a weight read in two stages counts in the first."""
-        return self._grouped(lambda layer: str(layer.stage))
+        """Totals per stage, as ``encoder:image``; a weight read in two stages counts in both."""
+        return self._grouped(str)
 
     def by_modality(self) -> dict[str, Totals]:
         """Totals per modality; fusion and head stand under their own names."""
-        return self._grouped(lambda layer: layer.stage.modality or layer.stage.kind)
+        return self._grouped(lambda stage: stage.modality or stage.kind)
 
-    def _grouped(self, key: Callable[[Layer], str]) -> dict[str, Totals]:
+    def _grouped(self, key: Callable[[Stage], str]) -> dict[str, Totals]:
         groups: dict[str, list[Layer]] = {}
         for layer in self.layers:
-            groups.setdefault(key(layer), []).append(layer)
-        return {name: self.totals(tuple(group)) for name, group in groups.items()}
+            groups.setdefault(key(layer.stage), []).append(layer)
+        unread: dict[str, list[Tensor]] = {}
+        for tensor in self.unread:
+            unread.setdefault(key(self.stage_of(tensor.name)), []).append(tensor)
+        return {name: self._sums(group, unread.get(name, ())) for name, group in groups.items()}
+
+    def stage_of(self, path: str) -> Stage:
+        """The stage that a module or parameter belongs to: that of the layers nearest to it in the module tree."""
+        parts = path.split(".")
+
+        def shared(layer: Layer) -> int:
+            pairs = zip(layer.module_path.split("."), parts, strict=False)
+            return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+        return max(self.layers, key=shared).stage
+
+    def _sums(self, layers: Iterable[Layer], unread: Iterable[Tensor]) -> Totals:
+        layers = tuple(layers)
+        stored = {t.name: t for layer in layers for t in layer.weights} | {t.name: t for t in unread}
+        problems = [problem for layer in layers for problem in self._problems[layer.id]]
+        costly = [layer for layer in layers if self._problems[layer.id]]
+        return Totals(
+            layers=len(costly),
+            parameters=size.total(t.elements for t in stored.values() if t.role == "weight"),
+            macs=size.total(p.macs for p in problems),
+            vector_ops=size.total(p.operations for p in problems if p.kind == "vector"),
+            weight_bytes=size.total(t.bytes for t in stored.values()),
+            activation_bytes=size.total(t.bytes for layer in costly for t in (*layer.inputs, *layer.outputs)),
+        )
 
     def to_networkx(self) -> networkx.DiGraph[int]:
         """Layers as nodes (by id, with ``layer``), tensors as edges (with ``tensor``)."""
@@ -231,6 +255,7 @@ class _GraphRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: list[str]
     layers: list[_LayerRecord]
     provenance: _ProvenanceRecord = _ProvenanceRecord()
+    unread: list[str] = []
 
 
 def dump(graph: Graph, path: str | Path) -> Path:
@@ -248,7 +273,7 @@ def to_record(graph: Graph) -> dict[str, Any]:
     tensors: dict[str, Tensor] = {t.name: t for t in graph.inputs}
     for layer in graph.layers:
         tensors.update((t.name, t) for t in (*layer.tensors, *layer.outputs))
-    tensors.update((t.name, t) for t in graph.outputs)
+    tensors.update((t.name, t) for t in (*graph.outputs, *graph.unread))
     provenance = graph.provenance
     return {
         "format": FORMAT,
@@ -266,6 +291,7 @@ def to_record(graph: Graph) -> dict[str, Any]:
         },
         "inputs": [t.name for t in graph.inputs],
         "outputs": [t.name for t in graph.outputs],
+        "unread": [t.name for t in graph.unread],
         "tensors": {
             name: {"shape": [s if isinstance(s, int) else str(s) for s in t.shape], "dtype": t.dtype, "role": t.role}
             for name, t in tensors.items()
@@ -319,6 +345,7 @@ def from_record(value: Any, *, file: str) -> Graph:
             unknown_ops=tuple(provenance.unknown_ops.items()),
             notes=tuple(provenance.notes),
         ),
+        unread=tuple(named(name, f"unread.{i}") for i, name in enumerate(record.unread)),
     )
     repeated = [i for i, n in Counter(layer.id for layer in graph.layers).items() if n > 1]
     if repeated:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, cast, get_args
 from mmsim.errors import InputError
 from mmsim.size import Polynomial, Size, at, product, symbols
 
-Role: TypeAlias = Literal["input", "weight", "constant", "activation", "output"]
+Role: TypeAlias = Literal["input", "weight", "buffer", "constant", "activation", "output"]
 Attr: TypeAlias = "bool | int | float | str | Polynomial | tuple[Attr, ...] | None"
 
 BITS: dict[str, int] = {
@@ -25,8 +25,9 @@ class Tensor:
     """A tensor of the graph: a unique name, a shape that may depend on the batch, a format and a role.
 
     A tensor that an operation writes is a new tensor, in-place operations included, so that producer
-    and consumers meet by name. `role` is ``input`` (given by the caller), ``weight`` (parameter or
-    buffer), ``constant`` (made inside, of known value), ``activation`` or ``output``.
+    and consumers meet by name. `role` is ``input`` (given by the caller), ``weight`` (a parameter),
+    ``buffer`` (stored with the weights but not learned), ``constant`` (made inside, of known value),
+    ``activation`` or ``output``.
 
     >>> Tensor("x", (2, 3), "float16", "input").bytes
     12
@@ -125,13 +126,13 @@ class Layer:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """The tensors read that are not weights."""
-        return tuple(tensor for tensor in self.tensors if tensor.role != "weight")
+        """The tensors read that are neither parameters nor buffers."""
+        return tuple(tensor for tensor in self.tensors if tensor.role not in ("weight", "buffer"))
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
         """The parameters and buffers read."""
-        return tuple(tensor for tensor in self.tensors if tensor.role == "weight")
+        return tuple(tensor for tensor in self.tensors if tensor.role in ("weight", "buffer"))
 
     @property
     def output(self) -> Tensor:

@@ -12,9 +12,12 @@ sum of dimension x coefficient. A 3x3 convolution with stride 2 reads ``Inputs``
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import product as cartesian
+from math import gcd
 from typing import Literal, TypeAlias
 
 from mmsim.errors import InputError
@@ -27,12 +30,17 @@ Rank: TypeAlias = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class DataSpace:
-    """A tensor of a problem: which dimensions index each of its ranks, and the bits of one word."""
+    """A tensor of a problem: which dimensions index each of its ranks, and the bits of one word.
+
+    `extents` are the sizes that the tensor has in memory, rank by rank, where they can be smaller
+    than the bounding box: a padded convolution is indexed over zeros that nobody stores.
+    """
 
     name: str
     projection: tuple[Rank, ...]
     bits: int
     is_output: bool = False
+    extents: tuple[Size, ...] | None = None
 
     @property
     def dims(self) -> frozenset[str]:
@@ -46,6 +54,29 @@ class DataSpace:
     def footprint(self, tile: Mapping[str, Size]) -> Size:
         """Words in that bounding box: what a buffer must hold, as Timeloop counts it."""
         return product(self.rank_sizes(tile))
+
+    def touched(self, tile: Mapping[str, Size]) -> Size:
+        """Distinct words that are really indexed: holes between strided windows left out.
+
+        A 1x1 window with stride 2 at 4 positions has a footprint of 7 and touches 4.
+        """
+        uses = Counter(dim for rank in self.projection for dim in {d for d, _ in rank})
+        if any(count > 1 for count in uses.values()):  # ranks that share a dimension, as in A[i, i]
+            return _enumerated(self.projection, {dim: concrete(tile[dim]) for dim in uses})
+        return product(_distinct(rank, tile) for rank in self.projection)
+
+    def stored(self, tile: Mapping[str, Size]) -> Size:
+        """Distinct words that are indexed and exist in memory: `touched` within `extents`."""
+        if self.extents is None:
+            return self.touched(tile)
+        ranks = zip(self.projection, self.extents, strict=True)
+        return product(_smaller(_distinct(rank, tile), extent) for rank, extent in ranks)
+
+    def at(self, **sizes: Size) -> DataSpace:
+        """The data space with some symbols given."""
+        if self.extents is None:
+            return self
+        return replace(self, extents=tuple(at(extent, **sizes) for extent in self.extents))
 
 
 @dataclass(frozen=True)
@@ -77,6 +108,8 @@ class Problem:
             unknown = space.dims - set(known)
             if unknown:
                 raise InputError(f"{space.name} is indexed by unknown {sorted(unknown)}", field="data_spaces")
+            if space.extents is not None and len(space.extents) != len(space.projection):
+                raise InputError(f"{space.name} has {len(space.extents)} extents", field="data_spaces")
 
     @property
     def sizes(self) -> dict[str, Size]:
@@ -119,8 +152,21 @@ class Problem:
 
     @property
     def compulsory_bytes(self) -> Size:
-        """Every tensor touched once, over all instances: the least that can move."""
-        bits = total(self.words(space) * space.bits for space in self.data_spaces) * self.instances
+        """Every stored word that is indexed, moved once, over all instances: the least that can move."""
+        return self._bytes(self.data_spaces)
+
+    @property
+    def read_bytes(self) -> Size:
+        """The inputs' share of `compulsory_bytes`."""
+        return self._bytes(self.inputs)
+
+    @property
+    def written_bytes(self) -> Size:
+        """The outputs' share of `compulsory_bytes`."""
+        return self._bytes(self.outputs)
+
+    def _bytes(self, spaces: Iterable[DataSpace]) -> Size:
+        bits = total(space.stored(self.sizes) * space.bits for space in spaces) * self.instances
         return -(-bits // 8) if isinstance(bits, int) else bits * Fraction(1, 8)
 
     def at(self, **sizes: Size) -> Problem:
@@ -128,5 +174,41 @@ class Problem:
         return replace(
             self,
             dims=tuple((dim, at(size, **sizes)) for dim, size in self.dims),
+            data_spaces=tuple(space.at(**sizes) for space in self.data_spaces),
             instances=at(self.instances, **sizes),
         )
+
+
+def _distinct(rank: Rank, tile: Mapping[str, Size]) -> Size:
+    """How many values a rank's index takes.
+
+    Of two terms ``a*p + b*r`` (a, b without common factor) the pairs (p, r) and (p + b, r - a) meet,
+    so ``P*R`` loses one value for each of the ``(P - b) * (R - a)`` meetings.
+    """
+    terms = [(tile[dim], coefficient) for dim, coefficient in rank if tile[dim] != 1]
+    if len(terms) < 2:
+        return terms[0][0] if terms else 1
+    if len(terms) > 2:
+        return _enumerated((rank,), {dim: concrete(tile[dim]) for dim, _ in rank})
+    (p, a), (r, b) = terms
+    common = gcd(a, b)
+    return p * r - _positive(p - b // common) * _positive(r - a // common)
+
+
+def _positive(size: Size) -> Size:
+    """The size, or 0 below 0; a symbolic size is taken to be large."""
+    return max(size, 0) if isinstance(size, int) else size
+
+
+def _smaller(touched: Size, extent: Size) -> Size:
+    """The smaller of the two; where symbols leave it open, `extent`."""
+    excess = touched - extent
+    if isinstance(excess, int):
+        return touched if excess <= 0 else extent
+    return touched if all(coefficient < 0 for _, coefficient in excess.terms) else extent
+
+
+def _enumerated(projection: tuple[Rank, ...], tile: Mapping[str, int]) -> int:
+    dims = list(tile)
+    points = (dict(zip(dims, point, strict=True)) for point in cartesian(*(range(tile[dim]) for dim in dims)))
+    return len({tuple(sum(c * point[d] for d, c in rank) for rank in projection) for point in points})

@@ -27,6 +27,7 @@ def test_names_are_the_files_that_define_a_workload() -> None:
         ("av_mnist", {"batch": 0}, "av_mnist: batch=0 must be positive"),
         ("av_mnist", {"fusion": "concat", "modality": "image"}, "give a fusion or a modality, not both"),
         ("mm_imdb", {"length": 513}, "length=513: this text encoder has positions for 512 tokens"),
+        ("mm_imdb", {"image": 31}, "image=31: this network needs at least 32"),
         ("mm_imdb", {"vgg": 12}, "no VGG-12: there are 11, 13, 16, 19"),
     ],
 )

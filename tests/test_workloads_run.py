@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from mmsim.tracing.capture import capture
 from mmsim.workloads import get
+from mmsim.workloads.mult import MulT
 from tests.workload_counts import parameters, unclaimed_operations
 
 OUTPUTS = {"av_mnist": (10,), "mm_imdb": (23,), "cmu_mosei": (1,), "mustard": (2,), "medical_vqa": (330,)}
@@ -78,3 +80,14 @@ def test_spare_means_of_lenet_change_nothing(variant: str) -> None:
     workload = get("av_mnist")
     plain, spare = (workload.network(**workload.variants()[variant], host_costs=on) for on in (False, True))
     assert torch.equal(plain(), spare())
+
+
+def test_host_costs_of_mult_are_counted_in_its_capture() -> None:
+    """The sizes of MuJoCo Push: 16 cross nets and 4 self nets of 3 layers, a mask copied in each of the 60 layers;
+    positions looked up three times a cross net and once a self net, 52 times the host waits."""
+    model = MulT((64,) * 4, width=64, heads=4, layers=3, out=2, length=16, all_steps=True, host_costs=True).eval()
+    captured = capture(model, tuple(torch.randn(2, 16, 64) for _ in range(4)))
+    assert captured.meta["route"] == "recorder-real", "where the host waits for an activation, a real run is needed"
+    nodes = list(captured.graph.nodes)
+    assert sum(bool(node.meta.get("sync")) for node in nodes) == 16 * 3 + 4
+    assert sum(node.meta.get("op") == "torch.Tensor.to" for node in nodes) == 60

@@ -134,7 +134,7 @@ REPO_INPUTS = {"image": ("image", "region"), "text": ("input_ids",)}
 
 
 def inputs(choice: Choice) -> dict[str, Tensor]:
-    batch, side = choice.batch, choice["image"]
+    batch, side = choice.batch, choice.at_least("image", 32)
     if choice.fusion == "repo_attention":
         region = uniform(batch, 1, REPO_SIDE, REPO_SIDE).round()
         ids = tokens(batch, REPO_LENGTH, vocabulary=REPO_WORDS, first=1)

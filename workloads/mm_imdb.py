@@ -8,11 +8,15 @@ before the Maxout networks; zero, sum, attention and linear_glu are MMBench's ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from mmsim.workloads import fusion, text
-from mmsim.workloads.base import Choice, MultiModal, Workload, uniform
+from mmsim.workloads.base import Choice, HostStep, MultiModal, Preprocess, Workload, uniform
 from mmsim.workloads.blocks import MaxoutMLP
+from mmsim.workloads.preprocess import tokenizer
+from mmsim.workloads.preprocess.picture import Caffe, Square, picture
 from mmsim.workloads.trunks import VGG
 
 GENRES, WIDTH = 23, 512
@@ -39,8 +43,18 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     if choice.uses("text"):
         found |= text.text_inputs(choice.batch, choice["length"], text.ALBERT_TOKENS)
     if choice.uses("image"):  # blue, green, red in 0..255 with the mean of each taken off
-        found["image"] = uniform(choice.batch, 3, choice["image"], choice["image"], low=-124.0, high=152.0)
+        side = choice.at_least("image", 32)
+        found["image"] = uniform(choice.batch, 3, side, side, low=-124.0, high=152.0)
     return found
+
+
+def preprocess(choice: Choice) -> Iterator[Preprocess | HostStep]:
+    """A plot of about as many words as fill the tokens, and a poster of 960x640 pixels."""
+    if choice.uses("text"):
+        yield tokenizer.tokenise("text", tokenizer.albert, choice.batch, choice["length"], choice["length"])
+    if choice.uses("image"):
+        poster = picture(choice.batch, 960, 640)
+        yield Preprocess("image", nn.Sequential(Square(choice["image"]), Caffe()), {"poster": poster}, ("image",))
 
 
 PAIR = [WIDTH, WIDTH]
@@ -65,5 +79,6 @@ WORKLOAD = Workload(
     modalities=("text", "image"),
     build=build,
     inputs=inputs,
+    preprocess=preprocess,
     knobs={"length": 128, "image": 224, "vgg": 16},
 )

@@ -7,11 +7,15 @@ image alone is its baseline AIM. LiDAR alone is not in the paper: the same head 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from mmsim.workloads.base import Choice, MultiModal, Workload, normal, uniform
+from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, normal, uniform
 from mmsim.workloads.fusion import Sum
+from mmsim.workloads.preprocess.lidar import BirdsEye, sweep
+from mmsim.workloads.preprocess.picture import CentreCrop, picture
 from mmsim.workloads.trunks import ResNet
 
 MODALITIES = ("image", "lidar")
@@ -190,6 +194,16 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     return {**views, **car, "target": normal(choice.batch, 2)}
 
 
+def preprocess(choice: Choice) -> Iterator[Preprocess]:
+    """The middle of the 400x300 camera picture, and 40,000 points as a picture from above."""
+    side = choice["side"]
+    if choice.uses("image"):
+        camera = picture(choice.batch, max(300, side), max(400, side))
+        yield Preprocess("image", CentreCrop(side), {"camera": camera}, ("image",))
+    if choice.uses("lidar"):
+        yield Preprocess("lidar", BirdsEye(side), {"points": sweep(choice.batch)}, ("lidar",))
+
+
 WORKLOAD = Workload(
     name="transfuser",
     title="TransFuser",
@@ -200,4 +214,5 @@ WORKLOAD = Workload(
     build=build,
     inputs=inputs,
     knobs={"side": 256},
+    preprocess=preprocess,
 )

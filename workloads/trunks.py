@@ -5,7 +5,7 @@ The layer tables are those of the papers; widths of every trunk are in its ``fea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -151,7 +151,7 @@ def normed(channels: int, out: int, kernel: int, stride: int = 1) -> tuple[nn.Mo
     return nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(out)
 
 
-def depth_of(table: dict[int, Sequence[int]], depth: int, family: str) -> Sequence[int]:
+def depth_of(table: Mapping[int, Sequence[int]], depth: int, family: str) -> Sequence[int]:
     if depth not in table:
         raise InputError(f"no {family}-{depth}: there are {', '.join(map(str, table))}")
     return table[depth]

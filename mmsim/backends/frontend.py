@@ -35,16 +35,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     call = v4.call_model if job["action"] == "model" else v4.call_mapper
     start = time.perf_counter()
     with open(os.path.join(job["out"], "log.txt"), "w") as log:
-        stats = call(specification, output_dir=job["out"], log_to=log)
-    return {
-        "front_end": package,
-        "seconds": time.perf_counter() - start,
-        "cycles": int(stats.cycles),
-        "energy_pj": float(stats.energy) * 1e12,
-        "computes": int(stats.computes),
-        "utilization": float(stats.utilization),
-        "mapping": str(stats.mapping),
-    }
+        code = call(specification, output_dir=job["out"], log_to=log, return_proc=True).wait()
+    return {"front_end": package, "seconds": time.perf_counter() - start, "exit": code}
 
 
 def main() -> None:

@@ -3,15 +3,16 @@
 ::
 
     OUT/index.yaml      every problem of the network: its file or why it has none, its stages and layers, how often
-    OUT/arch.yaml       the architecture, with its constraints
+    OUT/arch.yaml       the architecture
     OUT/ERT.yaml        pJ per action of each component; OUT/ART.yaml its area
     OUT/mapper.yaml     how timeloop-mapper shall search
-    OUT/problems/*.yaml one per distinct shape
+    OUT/problems/*.yaml one per distinct shape, with the architecture's constraints in that problem's terms
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,15 +40,35 @@ def emit_graph(graph: Graph, arch: Arch, folder: str | Path, objective: Objectiv
     folder = Path(folder)
     emit_arch(arch, folder)
     files.write_yaml(folder / "mapper.yaml", {"mapper": timeloop.mapper(objective)})
-    names = _Names()
+    head = {"workload": graph.workload, "variant": graph.variant, "architecture": arch.name}
+    rows = _write_problems(graph, arch, folder, _Names())
+    return files.write_yaml(folder / "index.yaml", {**head, "problems": rows}, header=INDEX_NOTE)
+
+
+def emit_problems(graphs: Iterable[Graph], folder: str | Path) -> tuple[Path, ...]:
+    """Write the problems of some variants of a workload without an architecture; returns an index for each.
+
+    Variants share the files of the shapes that they share: ``problems/*.yaml``, and
+    ``VARIANT.problems.yaml`` says which of them a variant uses where.
+    """
+    folder, names = Path(folder), _Names()
+    indices = []
+    for graph in graphs:
+        head = {"workload": graph.workload, "variant": graph.variant}
+        rows = _write_problems(graph, None, folder, names)
+        path = files.inside(folder, f"{graph.variant}.problems.yaml")
+        indices.append(files.write_yaml(path, {**head, "problems": rows}, header=INDEX_NOTE))
+    return tuple(indices)
+
+
+def _write_problems(graph: Graph, arch: Arch | None, folder: Path, names: _Names) -> list[dict[str, Any]]:
     rows = []
     for problem, layers in graph.distinct_problems().items():
-        row, spec = _row(problem, layers, names)
+        row, spec = _row(problem, layers, arch, names)
         if spec is not None:
-            files.write_yaml(files.inside(folder, row["file"]), {"problem": spec})
+            files.write_yaml(files.inside(folder, row["file"]), spec)
         rows.append(row)
-    head = {"workload": graph.workload, "variant": graph.variant, "architecture": arch.name}
-    return files.write_yaml(folder / "index.yaml", {**head, "problems": rows}, header=INDEX_NOTE)
+    return rows
 
 
 def emit_arch(arch: Arch, folder: Path) -> None:
@@ -77,10 +98,21 @@ class _Names:
         return self._by_text[text]
 
 
-def _row(problem: Problem, layers: tuple[Layer, ...], names: _Names) -> tuple[dict[str, Any], dict[str, Any] | None]:
+def problem_file(problem: Problem, arch: Arch | None) -> dict[str, Any]:
+    """What a problem's file holds: the problem, and the constraints of `arch`, if one is given, on it."""
+    out: dict[str, Any] = {"problem": timeloop.problem(problem)}
+    if arch is None:
+        return out
+    constraints = timeloop.constraints(arch, problem)
+    return out | ({"constraints": constraints} if constraints["targets"] else {})
+
+
+def _row(
+    problem: Problem, layers: tuple[Layer, ...], arch: Arch | None, names: _Names
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """A problem's line in the index, and its Timeloop file's content unless Timeloop can't take it."""
     reason = timeloop.refusal(problem)
-    spec = None if reason else timeloop.problem(problem)
+    spec = None if reason else problem_file(problem, arch)
     row: dict[str, Any] = {"file": names(problem, spec)} if spec else {"file": None, "why": reason}
     row |= {
         "kind": problem.kind,

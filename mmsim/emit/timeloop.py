@@ -14,6 +14,9 @@ from mmsim._yaml import Quoted
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage
 from mmsim.emit.accelergy import system_name
 from mmsim.errors import InputError
+from mmsim.nest.constraints import resolve
+from mmsim.nest.mapping import Mapping as LoopMapping
+from mmsim.nest.mapping import spatial_name, to_timeloop
 from mmsim.problem import DataSpace, Problem
 from mmsim.solution import Objective
 
@@ -101,7 +104,7 @@ def _data_space(space: DataSpace, names: Mapping[tuple[str, int], str]) -> Spec:
 
 
 def architecture(arch: Arch) -> Spec:
-    """The ``architecture`` of a Timeloop file, constraints at their nodes.
+    """The ``architecture`` of a Timeloop file; `constraints` are a section of their own.
 
     A fan-out becomes a container with ``spatial``, or belongs to the component of the same name that
     follows it.
@@ -130,24 +133,17 @@ def _container(node: Fanout) -> Spec:
     out: Spec = {"!": "Container", "name": node.name, "spatial": _spatial(node)}
     if node.attributes:
         out["attributes"] = _attributes(node.attributes)
-    return {**out, **_constraints(node.constraints)}
+    return out
 
 
 def _component(node: Node, fanout: Fanout | None) -> Spec:
-    out: Spec = {"!": "Component", "name": node.name}
+    assert not isinstance(node, Fanout)
     if isinstance(node, Storage):
-        out |= {"class": node.kind, "attributes": _storage_attributes(node)}
-        constraints = node.constraints
+        attributes = _storage_attributes(node)
     else:
-        assert isinstance(node, Compute)
-        out |= {"class": node.kind, "attributes": {**_attributes(node.attributes), "datawidth": node.word_bits}}
-        constraints = Constraints()
-    if fanout is not None:
-        out["spatial"] = _spatial(fanout)
-        constraints = Constraints(
-            constraints.keep, constraints.bypass, constraints.temporal, fanout.constraints.spatial
-        )
-    return {**out, **_constraints(constraints)}
+        attributes = {**_attributes(node.attributes), "datawidth": node.word_bits}
+    out: Spec = {"!": "Component", "name": node.name, "class": node.kind, "attributes": attributes}
+    return out if fanout is None else {**out, "spatial": _spatial(fanout)}
 
 
 def _attributes(given: Mapping[str, object]) -> Spec:
@@ -171,19 +167,41 @@ def _storage_attributes(node: Storage) -> Spec:
         "write_bandwidth": node.write_words_per_cycle,
         "shared_bandwidth": node.shared_words_per_cycle,
         "multiple_buffering": node.multiple_buffering if node.multiple_buffering != 1 else None,
+        "network_fill_latency": node.fill_latency_cycles or None,
+        "network_drain_latency": node.drain_latency_cycles or None,
+        "min_utilization": node.constraints.min_utilization or None,
     }
-    return out | {key: _number(value) for key, value in optional.items() if value is not None}
+    out |= {key: _number(value) for key, value in optional.items() if value is not None}
+    if node.bandwidth_scale:
+        out["per_dataspace_bandwidth_consumption_scale"] = dict(node.bandwidth_scale)
+    return out
 
 
-def _constraints(constraints: Constraints) -> Spec:
-    dataspace = {"keep": list(constraints.keep), "bypass": list(constraints.bypass)}
-    parts: Spec = {
-        "dataspace": {key: names for key, names in dataspace.items() if names},
-        "temporal": _loops(constraints.temporal),
-        "spatial": _loops(constraints.spatial),
+def constraints(arch: Arch, problem: Problem) -> Spec:
+    """The ``constraints`` of a Timeloop file: those of `arch` in the dimensions and data spaces of `problem`.
+
+    Constraints name dimensions, and Timeloop stops at a name that the problem doesn't have; so they
+    stand beside each problem, without the names that mean nothing there.
+    """
+    targets = []
+    for node in arch.nodes:
+        if not isinstance(node, Compute):
+            given = resolve(node.constraints, problem)
+            parts = _fanout_parts(given) if isinstance(node, Fanout) else _storage_parts(given)
+            targets += [{"target": node.name, "type": kind, **part} for kind, part in parts.items() if part]
+    return {"version": VERSION, "targets": targets}
+
+
+def _storage_parts(given: Constraints) -> dict[str, Spec]:
+    return {
+        "dataspace": _named(keep=given.keep, bypass=given.bypass, no_coalesce=given.no_coalesce),
+        "temporal": _loops(given.temporal) | _named(no_reuse=given.no_reuse, rmw_first_update=given.rmw_first_update),
     }
-    given = {key: part for key, part in parts.items() if part}
-    return {"constraints": given} if given else {}
+
+
+def _fanout_parts(given: Constraints) -> dict[str, Spec]:
+    named = _named(no_reuse=given.no_multicast, no_link_transfer=given.no_link_transfer)
+    return {"spatial": _loops(given.spatial) | named}
 
 
 def _loops(loops: LoopConstraints) -> Spec:
@@ -195,6 +213,10 @@ def _loops(loops: LoopConstraints) -> Spec:
         "default_min_factor": loops.min_factor,
     }
     return {key: part for key, part in parts.items() if part not in (None, [])}
+
+
+def _named(**names: tuple[str, ...]) -> Spec:
+    return {key: list(listed) for key, listed in names.items() if listed}
 
 
 def _number(value: float) -> float | int:
@@ -226,3 +248,33 @@ def mapper(
         "timeout": timeout,
         "num_threads": threads,
     }
+
+
+def mapping(mapping: LoopMapping, arch: Arch, problem: Problem) -> list[Spec]:
+    """The ``mapping`` of a v0.4 file, innermost level first, every dimension spelled out.
+
+    It differs from what Timeloop's C++ reads and prints (`mmsim.nest.mapping.to_timeloop`): a fan-out
+    is called by its node (``PE``, not ``inter_PE_spatial``) and has spatial loops only, and factors
+    are a list of ``C=3``. Raises `InputError` for what v0.4 cannot say: temporal loops at a fan-out,
+    imperfect factors.
+    """
+    fanouts = {spatial_name(node.name): node.name for node in arch.fanouts}
+    out: list[Spec] = []
+    for directive in to_timeloop(mapping, arch, problem):
+        target = directive["target"]
+        if directive["type"] in ("temporal", "spatial"):
+            factors = directive["factors"].split()
+            if any("," in factor for factor in factors):
+                raise InputError("imperfect factors have no place in a v0.4 mapping", field=target)
+            if target in fanouts and directive["type"] == "temporal":
+                if any(factor[1:] != "1" for factor in factors):
+                    raise InputError("a fan-out has no temporal loops in a v0.4 mapping", field=target)
+                continue
+            loops = {
+                "factors": [f"{factor[0]}={factor[1:]}" for factor in factors],
+                "permutation": directive["permutation"].split(),
+            }
+            out.append({**directive, "target": fanouts.get(target, target), **loops})
+        elif target not in fanouts:
+            out.append({**directive, "type": "dataspace"})
+    return out

@@ -6,7 +6,7 @@ intermediate array is the candidate. The library's choice is taken to be the fas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -32,6 +32,7 @@ class Library:
     tail: float  # 1: whole waves; 0: no quantisation (blocks of different speed fill the tail)
     overlap: float  # exponent of the norm that joins compute, L2 and DRAM time; infinity is max()
     spread: float  # share of the SMs that saturates DRAM
+    cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
     hides_output: bool  # whether the next tile computes while one is written
 
 
@@ -40,9 +41,11 @@ _TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <=
 _CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
 _SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
-TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 8.0, 5.0, 4.5, 0.6, 4.0, 0.5, hides_output=False)
-HOPPER = Library(_TENSOR_TILES, _SPLITS, 64, 7.0, 3.2, 4.0, 0.6, 4.0, 0.5, hides_output=True)
-CUDA = Library(_CUDA_TILES, _SPLITS, 8, 8.0, 5.0, 4.5, 0.6, 4.0, 0.5, hides_output=False)
+TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 1.0, 5.5, 5.4, 0.6, 2.85, 0.47, 1, hides_output=False)
+HOPPER = Library(_TENSOR_TILES, _SPLITS, 64, 3.5, 2.65, 4.06, 0.4, 2.2, 0.57, 4, hides_output=True)
+CUDA = Library(_CUDA_TILES, _SPLITS, 8, 3.0, 50.0, 0.3, 1.0, 2.0, 1.0, 1, hides_output=False)
+CUDA_BATCHED = replace(CUDA, splits=(1,))
+AMPERE_BATCHED = replace(CUDA, tiles=((128, 128),), splits=(1,))
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,8 @@ def library(machine: Machine, dtype: str) -> Library:
 
 
 def missing(size: Array, resident_bytes: float) -> Array:
-    """The share of a repeatedly swept array that L2 does not hold: 0 up to its size, 1 from twice that."""
-    return np.clip(size / resident_bytes - 1, 0.0, 1.0)
+    """The share of a repeatedly swept array that L2 does not hold: 0 up to its size, all from 1.5 times that."""
+    return np.clip(2 * (size / resident_bytes - 1), 0.0, 1.0)
 
 
 def products(
@@ -83,15 +86,15 @@ def products(
     batch: Array,
     dtype: str,
     *,
-    cold: tuple[Array, Array],
+    cold: tuple[Array, Array, Array],
     kernels: Library | None = None,
 ) -> Products:
-    """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes; `cold` is the share of A and of B to
-    fetch from DRAM (an operand that a kernel before left in L2 is not)."""
+    """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes; `cold` is the share of A, B and C
+    that DRAM must deliver or take (what a kernel before left in L2, or the next one finds there, is not)."""
     menu = kernels or library(machine, dtype)
     device, word = machine.device, BITS[dtype] / 8
     tensor = machine.has_tensor(dtype)
-    m, n, k, batch, cold_a, cold_b = (np.asarray(x, float)[..., None] for x in (m, n, k, batch, *cold))
+    m, n, k, batch, cold_a, cold_b, cold_c = (np.asarray(x, float)[..., None] for x in (m, n, k, batch, *cold))
     tm, tn, split = _candidates(menu)
     latency = device.memory_latency_s
 
@@ -105,17 +108,18 @@ def products(
     resident = np.clip(np.ceil(per_sm), 1, np.clip(128 * 256 // (tm * tn), 1, 8))
     waves = np.maximum(1, menu.tail * np.ceil(per_sm / resident) + (1 - menu.tail) * per_sm / resident)
     loop = np.maximum(resident * tm * tn * depth / rate, depth * menu.k_clocks / machine.clock_hz)
+    work = f"tensor.{dtype}" if tensor else dtype
     compute = waves * (loop + menu.setup * latency)
+    compute = compute / clock_share(machine, work, blocks * tm * tn * depth / compute, compute)
 
     a, b, c = m * k * batch * word, n * k * batch * word, m * n * batch * word
     busy = np.minimum(1, per_sm)
-    l2_bytes = blocks * (tm + tn) * depth * word
+    l2_bytes = blocks * (tm + tn) / menu.cluster * depth * word
     l2 = l2_bytes / machine.l2_bytes_per_s / busy
     resident_bytes = device.l2_resident_bytes
-    write_back = c * missing(a + c, resident_bytes)
-    fetched = a * np.maximum(cold_a, missing(a + c, resident_bytes)) + b * np.maximum(
-        cold_b, missing(b, resident_bytes)
-    )
+    lost = missing(a + b + c, resident_bytes)
+    write_back = c * np.maximum(cold_c, lost)
+    fetched = a * np.maximum(cold_a, lost) + b * np.maximum(cold_b, lost)
     dram_rate = machine.dram_bytes_per_s * np.minimum(1, np.minimum(per_sm, 1) / menu.spread)
     out = write_back / machine.dram_bytes_per_s + (c - write_back) / machine.l2_bytes_per_s
     dram = fetched / dram_rate + (out if menu.hides_output else 0.0)
@@ -136,15 +140,36 @@ def products(
     )  # fmt: skip
 
 
+def clock_share(machine: Machine, work: str, rate: Array, seconds: Array) -> Array:
+    """The share of the boost clock that the power limit leaves to `rate` multiply-accumulates/s.
+
+    A kernel much shorter than the regulator's time constant still runs at full clock; `seconds` is
+    its time there.
+    """
+    power = machine.device.power
+    energy = power.gemm_fma_pj.get(work)
+    if energy is None:
+        return np.ones_like(seconds)
+    sustained = np.minimum(1.0, (power.limit_w - power.idle_w) / (energy * 1e-12 * rate))
+    return sustained + (1 - sustained) * power.burst_s / (power.burst_s + seconds)
+
+
 def gemm(
-    m: int, n: int, k: int, batch: int, dtype: str, machine: Machine, *, cold: tuple[float, float] = (0.0, 1.0)
+    m: int,
+    n: int,
+    k: int,
+    batch: int,
+    dtype: str,
+    machine: Machine,
+    *,
+    cold: tuple[float, float, float] = (0.0, 1.0, 0.0),
 ) -> Kernel:
     """One product as a kernel; by default its activations are in L2 and its weights are not.
 
     A long product on an SM count of one, or with one row, is the same code: the menu decides.
     """
     as_array = [np.array(float(x)) for x in (m, n, k, batch, *cold)]
-    p = products(machine, *as_array[:4], dtype, cold=(as_array[4], as_array[5]))
+    p = products(machine, *as_array[:4], dtype, cold=(as_array[4], as_array[5], as_array[6]))
     work = f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype
     split = f"x{int(p.split)}" if p.split > 1 else ""
     return Kernel(

@@ -12,6 +12,7 @@ that stands still for nothing, any other for all of its words.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,8 +141,8 @@ class Execution:
     def _place(self, unicast: frozenset[int]) -> None:
         """Number the children, outer loops slowest: the class of each, where its tile lies, with whom it shares."""
         loops = [loop for loop in self.loops if loop.kind == "child"]
-        grid = np.indices([loop.factor for loop in loops]).reshape(len(loops), -1)  # (loops, children)
-        children = grid.shape[1] if loops else 1
+        children = math.prod(loop.factor for loop in loops)
+        grid = np.indices([loop.factor for loop in loops], dtype=np.int64).reshape(len(loops), children)
         self.offset = np.zeros((children, len(self.zero)), dtype=np.int64)
         keys: list[Ids] = [np.zeros((children, 1), dtype=np.int64)]
         for hop in sorted({loop.hop for loop in loops}):
@@ -152,8 +153,7 @@ class Execution:
         _, self.key = np.unique(np.concatenate(keys, axis=1), axis=0, return_inverse=True)
         self.key = self.key.reshape(-1)
         self.of_class = self._class_of_children(loops, grid, children)
-        inner = [loop.factor for loop in loops if loop.hop == 0]
-        self.per_node = int(np.prod(inner)) if inner else 1
+        self.per_node = math.prod(loop.factor for loop in loops if loop.hop == 0)
 
     def _class_of_children(self, loops: list[NestLoop], grid: Ids, children: int) -> Ids:
         index = np.zeros(children, dtype=np.int64)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv as csv_format
 import io
-from collections import Counter
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 

@@ -99,9 +99,9 @@ def _record_real(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -
     recorder = _recorder(module)
     for path, tensor in nested.tensors(inputs):
         recorder.placeholder(path, tensor)
-    with swapped(module, lambda path, value: _known(recorder, path, value)):
-        with torch.no_grad(), observed(recorder, None, whole):
-            out = _call(module, inputs)
+    known = swapped(module, lambda path, value: _known(recorder, path, value))
+    with known, torch.no_grad(), observed(recorder, None, whole):
+        out = _call(module, inputs)
     return recorder.finish(out)
 
 
@@ -134,26 +134,38 @@ def _fake(fake_mode: FakeTensorMode, value: Tensor) -> Tensor:
 
 @contextmanager
 def swapped(module: nn.Module, change: Callable[[str, Tensor], Any]) -> Iterator[None]:
-    """The module with every parameter, buffer and tensor attribute changed; as it was before when left."""
-    undo: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    """The module with every parameter, buffer and tensor attribute changed; the tensors it had are back when left."""
+    parts = [(path, part) for path, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule)]
+    before = [[dict(table) for table in (part._parameters, part._buffers, vars(part))] for _, part in parts]
     try:
-        for prefix, part in module.named_modules():
-            if isinstance(part, torch.jit.ScriptModule):
-                continue  # its tensors live outside Python
-            undo += [(table, dict(table)) for table in (part._parameters, part._buffers, part.__dict__)]
-            for table in (part._parameters, part._buffers):
-                for name, value in table.items():
-                    if value is not None:
-                        table[name] = change(f"{prefix}.{name}" if prefix else name, value)
-            for name, value in list(part.__dict__.items()):
-                if name not in _TABLES and _is_tensors(value):
-                    path = f"{prefix}.{name}" if prefix else name
-                    part.__dict__[name] = nested.replace(value, change, path)
+        for prefix, part in parts:
+            for name, value in _tensor_attributes(part):
+                path = f"{prefix}.{name}" if prefix else name
+                table = part._parameters if name in part._parameters else part._buffers
+                (table if name in table else vars(part))[name] = nested.replace(value, change, path)
         yield
     finally:
-        for table, before in reversed(undo):
-            table.clear()
-            table.update(before)
+        for (_, part), (parameters, buffers, attributes) in zip(parts, before, strict=True):
+            part._parameters.update(parameters)
+            part._buffers.update(buffers)
+            _restore(vars(part), attributes)
+
+
+def _tensor_attributes(part: nn.Module) -> list[tuple[str, Any]]:
+    """Parameters, buffers, and tensors (or lists and dicts of them) kept as plain attributes."""
+    plain = [(name, value) for name, value in vars(part).items() if name not in _TABLES and _is_tensors(value)]
+    registered = [*part._parameters.items(), *part._buffers.items()]
+    return [(name, value) for name, value in registered if value is not None] + plain
+
+
+def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
+    """Undo what holds tensors: the run's tensors are worth nothing after it. Flags that the module set stay."""
+    for name, value in list(now.items()):
+        if name not in _TABLES and value is not before.get(name) and nested.holds_tensor(value):
+            if name in before:
+                now[name] = before[name]
+            else:
+                del now[name]
 
 
 def _is_tensors(value: Any) -> bool:

@@ -53,6 +53,10 @@ def lower(graph_module: fx.GraphModule, *, workload: str = "", variant: str = ""
         layers=tuple(layers),
         inputs=tuple(tensors[node][0] for node in graph_module.graph.find_nodes(op="placeholder")),
         outputs=tuple(dict.fromkeys(tensor for node in outputs for tensor in tensors[node])),
+        unread=tuple(
+            Tensor(path, tuple(value.shape), str(value.dtype).removeprefix("torch."), "weight")
+            for path, value in graph_module.meta.get("unread", {}).items()
+        ),
         provenance=Provenance(route=graph_module.meta.get("route", ""), software=f"torch {torch.__version__}"),
     )
 
@@ -81,7 +85,7 @@ def _part(node: fx.Node, tensors: dict[fx.Node, tuple[Tensor, ...]]) -> tuple[Te
 def _results(node: fx.Node, operands: list[tuple[str, Tensor]], outputs: dict[fx.Node, None]) -> tuple[Tensor, ...]:
     """The tensors that a call gives: ``name``, or ``name.0``, ``name.1``, ... for several."""
     flat = list(_flat(node.meta["shape"], node.meta["dtype"]))
-    known = all(tensor.role == "constant" for _, tensor in operands)
+    known = all(tensor.role in ("constant", "buffer") for _, tensor in operands)
     returned = node in outputs or any(user in outputs for user in node.users if user.target is replay.getitem)
     role: Role = "output" if returned else "constant" if known else "activation"
     single = len(flat) == 1 and isinstance(node.meta["dtype"], str)

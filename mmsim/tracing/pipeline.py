@@ -17,7 +17,7 @@ from mmsim.tracing import nested
 from mmsim.tracing.capture import Route, capture
 from mmsim.tracing.infer import inferred
 from mmsim.tracing.lowering import lower
-from mmsim.tracing.stages import declared, overridden
+from mmsim.tracing.stages import check_paths, declared, overridden
 from mmsim.tracing.symbolic import NotPolynomial, Sizes, symbolic
 
 Inputs: TypeAlias = Any
@@ -88,6 +88,7 @@ def trace_at(
 
     def graph_at(sizes: Sizes) -> Graph:
         module, inputs = given_at(sizes)
+        check_paths({**(stages or {}), **(overrides or {})}, {path for path, _ in module.named_modules()})
         graph = lower(capture(module, inputs, route=route, whole=is_known), workload=workload, variant=variant)
         return _checked(graph, allow_unknown=allow_unknown)
 
@@ -103,7 +104,7 @@ def _with_symbols(graph_at: Callable[[Sizes], Graph], symbols: Mapping[str, Sequ
     while kept:
         fixed = {name: given.get(name, symbols[name][0]) for name in refused}
         try:
-            graph = symbolic(lambda sizes: graph_at({**fixed, **sizes}), kept)
+            graph = symbolic(lambda sizes, fixed=fixed: graph_at({**fixed, **sizes}), kept)  # type: ignore[misc]
         except NotPolynomial as reason:
             name = list(kept)[-1]
             refused[name] = f"only at {given.get(name, symbols[name][0])}: {reason}"

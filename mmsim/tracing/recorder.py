@@ -15,8 +15,8 @@ from torch import Tensor, fx, nn
 
 from mmsim.layer import op_kind
 from mmsim.tracing import nested
-from mmsim.tracing.replay import getitem, target_of
 from mmsim.tracing.call_site import call_site
+from mmsim.tracing.replay import getitem, target_of
 
 Kernel: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 """One aten operation: the op, its arguments, keyword arguments and result."""
@@ -87,7 +87,13 @@ class Recorder:
     def finish(self, out: Any) -> fx.GraphModule:
         """Close the graph with what the module returned, as dicts and tuples."""
         self.graph.output(nested.plain(out, self._node))
-        return fx.GraphModule(self.attributes, self.graph)
+        graph_module = fx.GraphModule(self.attributes, self.graph)
+        graph_module.meta["unread"] = {
+            path: value
+            for path, value in self._weights.values()
+            if isinstance(value, nn.Parameter) and path not in self.attributes
+        }
+        return graph_module
 
     def _annotated(self, node: fx.Node, op: str) -> fx.Node:
         path, call_index = self._stack[-1]
@@ -128,10 +134,8 @@ class Recorder:
         node = self._nodes.get(id(tensor))
         if node is None:
             path, value = self._weights.get(id(tensor), (None, tensor))
-            if path:
-                node = self._attribute(path, value, "weight")
-            else:
-                node = self._attribute(f"_constant_{len(self.attributes)}", value, "constant")
+            op = "weight" if isinstance(value, nn.Parameter) else "buffer" if path else "constant"
+            node = self._attribute(path or f"_constant_{len(self.attributes)}", value, op)
             self._bind(tensor, node)
         return node
 

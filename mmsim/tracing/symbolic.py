@@ -13,6 +13,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, TypeAlias, cast
 
+from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.size import Monomial, Polynomial, Size, polynomial
 
@@ -39,9 +40,17 @@ def symbolic(graph_at: Callable[[Sizes], Graph], points: Mapping[str, Sequence[i
     merged = fit.merge(graphs)
     if fit.highest >= min(TOTAL_DEGREE, DEGREE * len(points)):  # every point was needed: none has checked the result
         check = _point(points, (DEGREE + 1,) * len(points))
-        if merged.at(**{name: value for name, value in check.items() if name in merged.symbols}) != graph_at(check):
+        if _at(merged, check) != graph_at(check):
             raise NotPolynomial(f"the fit does not hold at {_text(check)}")
     return merged
+
+
+def _at(graph: Graph, sizes: Sizes) -> Graph | None:
+    """The graph at these sizes; None when one of its own is then no whole number."""
+    try:
+        return graph.at(**{name: value for name, value in sizes.items() if name in graph.symbols})
+    except InputError:
+        return None
 
 
 def _point(points: Mapping[str, Sequence[int]], steps: Iterable[int]) -> dict[str, int]:

@@ -31,5 +31,5 @@ _FACTORIES = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.
 
 def _is_large(args: Any, kwargs: Any) -> bool:
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
-    size = kwargs.get("size", args[0] if args and not isinstance(args[0], int) else args)
-    return bool(dtype.is_floating_point) and all(isinstance(n, int) for n in size) and prod(size) > SMALL
+    size = kwargs.get("size", args[0] if args and isinstance(args[0], (tuple, list)) else args)
+    return bool(dtype.is_floating_point) and prod(int(n) for n in size) > SMALL

@@ -1,0 +1,127 @@
+"""Kernels without products: elementwise, rows (softmax, norms), pooling, reductions, gathers and copies.
+
+They stream: time is launch + the longest of DRAM, L2 and arithmetic. Row kernels give each row to
+one block, so a row also costs a fixed number of clocks (reductions across the block, barriers).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from mmsim.gpu.kernel import Class, Kernel
+from mmsim.gpu.machine import Machine
+from mmsim.gpu.products import bound
+
+THREADS = 256
+ROW_THREADS = 128
+WARPS = 64  # resident warps of the SM that the row costs below are for
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes a kernel touches, and the share of each that DRAM must deliver or take."""
+
+    read: float
+    write: float
+    cold_read: float = 1.0
+    cold_write: float = 1.0
+
+    @property
+    def dram(self) -> float:
+        """Bytes that cross the DRAM interface."""
+        return self.read * self.cold_read + self.write * self.cold_write
+
+    @property
+    def l2(self) -> float:
+        """Bytes that cross the L2 interface."""
+        return self.read + self.write
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one row costs an SM with 64 resident warps, in clocks: a fixed part and a part per element.
+
+    These kernels wait for reductions and divisions, so an SM with half the warps takes twice as long.
+    """
+
+    clocks: float
+    clocks_per_element: float
+    passes: float = 1.0  # times the input is read; beyond the first from L2 if it holds the rows at work
+
+
+WARP_SOFTMAX = Row(25.0, 0.7)  # up to 1024 columns in registers: read once
+BLOCK_SOFTMAX = Row(410.0, 1.3, passes=2)  # maximum, sum and output; one of the later reads hits L1
+LAYER_NORM = Row(140.0, 1.6, passes=2)  # Welford statistics, output
+"""PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100, T4 and A100."""
+
+
+def elementwise(
+    machine: Machine, elements: float, traffic: Traffic, *, ops: float = 1.0, name: str = "elementwise",
+    kind: Class = "Elewise", dtype: str = "float32", sector_use: float = 1.0,
+) -> Kernel:  # fmt: skip
+    """`elements` points of `ops` scalar operations each; `sector_use` is the useful share of each sector moved."""
+    lanes = machine.fma_per_clock(dtype, tensor=False)
+    compute = elements * ops / (lanes * machine.sms * machine.clock_hz)
+    blocks = max(1, ceil(elements / (THREADS * 4)))
+    return _streaming(machine, compute, traffic, blocks, name, kind, elements * ops, sector_use)
+
+
+def rows(
+    machine: Machine,
+    count: float,
+    columns: float,
+    traffic: Traffic,
+    row: Row,
+    *,
+    name: str,
+    kind: Class,
+    ops: float = 5.0,
+) -> Kernel:
+    """`count` rows of `columns` elements, each row normalised by what its own elements say."""
+    device = machine.device
+    per_row = (row.clocks + row.clocks_per_element * columns) * WARPS / device.warps_per_sm
+    resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // ROW_THREADS)
+    compute = max(count / machine.sms, 1.0) * per_row / machine.clock_hz
+    at_work = machine.sms * resident * traffic.read / max(count, 1)
+    again = (row.passes - 1) * traffic.read
+    spilled = again * min(1.0, max(0.0, at_work / machine.l2_bytes - 0.5)) * traffic.cold_read
+    moved = Traffic(
+        traffic.read + again,
+        traffic.write,
+        (traffic.read * traffic.cold_read + spilled) / (traffic.read + again),
+        traffic.cold_write,
+    )
+    return _streaming(machine, compute, moved, max(1, int(count)), name, kind, count * columns * ops, 1.0)
+
+
+def _streaming(
+    machine: Machine,
+    compute_s: float,
+    traffic: Traffic,
+    blocks: int,
+    name: str,
+    kind: Class,
+    flops: float,
+    sector_use: float,
+) -> Kernel:
+    device = machine.device
+    busy = min(1.0, blocks / machine.sms)
+    dram = traffic.dram / sector_use / machine.dram_bytes_per_s
+    l2 = traffic.l2 / sector_use / machine.l2_bytes_per_s / busy
+    seconds = device.launch_s + 2 * device.memory_latency_s + max(compute_s, dram, l2)
+    resident = max(1, min(device.blocks_per_sm, device.warps_per_sm * 32 // THREADS))
+    return Kernel(
+        name=name,
+        kind=kind,
+        device_s=seconds,
+        bound=bound(compute_s, l2, dram, seconds),
+        flops=flops,
+        dram_bytes=traffic.dram / sector_use,
+        l2_bytes=traffic.l2 / sector_use,
+        blocks=blocks,
+        warps=THREADS // 32,
+        resident=resident,
+        waves=blocks / (machine.sms * resident),
+        load_efficiency=sector_use,
+    )
