@@ -53,9 +53,10 @@ def command(
     solved once.
     """
     from mmsim.arch import load
+    from mmsim.energy import filled
     from mmsim.run import record, run
 
-    machines = [load(name) for name in architectures]
+    machines = [filled(load(name)) for name in architectures]
     network = source.graph()
     at_batch = concrete_graph(network, batch)
     if dtype is not None:
@@ -111,12 +112,11 @@ def _with_progress(work: Any, title: str) -> Run:
 
 def _write(network: Graph, at_batch: Graph, machines: list[Arch], out: Path) -> None:
     from mmsim.emit.folder import emit_graph
-    from mmsim.energy import complete
     from mmsim.graph import dump
 
     dump(network, out / "graph.json")
     for arch in machines:
-        emit_graph(at_batch, complete(arch), out / arch.name)
+        emit_graph(at_batch, arch, out / arch.name)
 
 
 def _table(done: Run, batch: int, layers: int) -> None:
