@@ -75,7 +75,9 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live) -> tuple[Array,
     reads_now = np.maximum(1.0, np.prod(parent[irrelevant], axis=0) / ahead)
     once = _once(plan, rows, flow.parent_group, irrelevant)
     at_once = slid * (words * reads_now * flow.read_pj + live.words * np.prod(child[irrelevant], axis=0) * flow.fill_pj)
-    at_least = slid * (words * once * flow.read_pj + live.words * _once(plan, rows, flow.child_group, irrelevant) * flow.fill_pj)
+    at_least = slid * (
+        words * once * flow.read_pj + live.words * _once(plan, rows, flow.child_group, irrelevant) * flow.fill_pj
+    )
     return closed, np.where(live.open, at_once, zero), np.where(live.open, at_least, zero)
 
 

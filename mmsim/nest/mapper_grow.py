@@ -94,4 +94,3 @@ def _possible(plan: Plan, rows: Rows, slot: Slot, i: Ints, chosen: list[Array]) 
         tile[: d + 1] *= chosen
         keep &= fits(plan, rows.slot, tile)
     return keep
-

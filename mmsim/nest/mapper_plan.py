@@ -64,7 +64,11 @@ class Plan:
             for k, slot in enumerate(self.slots)
             if not slot.spatial
         }
-        self.capacity = {k: capacity(slot.node) for k, slot in enumerate(self.slots) if isinstance(slot.node, Storage) and not slot.spatial}
+        self.capacity = {
+            k: capacity(slot.node)
+            for k, slot in enumerate(self.slots)
+            if isinstance(slot.node, Storage) and not slot.spatial
+        }
         self.last = len(self.slots) - 1
         self.ranks: tuple[tuple[Rank, ...], ...] = tuple(space.rank_terms(i) for i in range(len(space.spaces)))
         self.irrelevant = [[d for d in range(self.dims) if not row[d]] for row in space.relevant]
@@ -75,9 +79,7 @@ class Plan:
             if isinstance(slot.node, Storage) and limited(slot.node)
             for action in ("read", "write")
         )
-        self.signatures = [
-            (dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in self._same_reuse()
-        ]
+        self.signatures = [(dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in self._same_reuse()]
         self.most_instances = {
             k: math.prod(s.mesh for s in self.slots[k + 1 :] if s.spatial) for k in range(len(self.slots))
         }
@@ -118,9 +120,7 @@ class Plan:
     def halo(self) -> tuple[int, ...]:
         """The data spaces with a rank that two or more dimensions index."""
         return tuple(
-            i
-            for i in range(len(self.space.spaces))
-            if any(len(rank) > 1 for rank in self.space.rank_terms(i))
+            i for i in range(len(self.space.spaces)) if any(len(rank) > 1 for rank in self.space.rank_terms(i))
         )
 
     def group_dims(self, k: int) -> tuple[tuple[int, ...], ...]:

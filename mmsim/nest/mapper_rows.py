@@ -166,7 +166,9 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
             last_runs=np.ones_like(rows.tile) if spans else empty,
         )
         if child < 0 and not spans:
-            count(plan, rows, flow, live.words * np.prod(rows.left[plan.irrelevant[space]], axis=0), np.zeros(len(rows)))
+            count(
+                plan, rows, flow, live.words * np.prod(rows.left[plan.irrelevant[space]], axis=0), np.zeros(len(rows))
+            )
         else:
             rows.live[flow] = live
 
@@ -319,7 +321,9 @@ def _close(
         step = rows.tile / rows.factor
         words, window = plan.slide(space, live.words, live.tile, step, rows.factor > 1, starts, cls.closing[space])
         live.words = np.where(live.open, words, live.words)
-        rows.order = np.where(live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order)
+        rows.order = np.where(
+            live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order
+        )
 
     def product(group: int | None) -> Array:
         whole = times(rows, group)
@@ -328,7 +332,11 @@ def _close(
     ahead = live.runs.size > 0
     if closes:
         closing = live.open
-        fills = np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0) if flow.fill_pj or plan.counts(flow) else np.zeros(len(rows))
+        fills = (
+            np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0)
+            if flow.fill_pj or plan.counts(flow)
+            else np.zeros(len(rows))
+        )
         reads = np.zeros(len(rows))
         if not ahead:
             reads = np.where(closing, live.words * live.shared * product(plan.known(flow.parent_group)), 0.0)
@@ -364,6 +372,9 @@ def finish(plan: Plan, rows: Rows) -> None:
             saved_reads = words * np.prod(times(rows, plan.known(flow.parent_group))[irrelevant], axis=0)
             saved_fills = words * np.prod(times(rows, plan.known(flow.child_group))[irrelevant], axis=0)
             rows.energy = rows.energy - saved_reads * flow.first_read_pj - saved_fills * flow.first_fill_pj
-            for channel, saved in (((flow.boundary.parent, "read"), saved_reads), ((flow.boundary.child, "write"), saved_fills)):
+            for channel, saved in (
+                ((flow.boundary.parent, "read"), saved_reads),
+                ((flow.boundary.child, "write"), saved_fills),
+            ):
                 if channel in rows.words:
                     rows.words[channel] = rows.words[channel] - saved

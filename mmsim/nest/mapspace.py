@@ -99,9 +99,7 @@ class Mapspace:
                 found.append(Slot(node, spatial=False, limits=node.constraints.temporal))
             elif isinstance(node, Fanout):
                 meshes = (("X", node.mesh_x), ("Y", node.mesh_y))
-                found += [
-                    Slot(node, True, mesh, axis, node.constraints.spatial) for axis, mesh in meshes if mesh > 1
-                ]
+                found += [Slot(node, True, mesh, axis, node.constraints.spatial) for axis, mesh in meshes if mesh > 1]
         return tuple(found)
 
     @cached_property
