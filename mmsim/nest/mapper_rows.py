@@ -65,6 +65,7 @@ class Rows:
     parent: Rows | None
     bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
+    guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy to expect, which rows are taken in order of
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -88,6 +89,7 @@ class Rows:
             self.parent,
             self.bound[i] if self.bound.size else self.bound,
             self.cycles[i] if self.cycles.size else self.cycles,
+            self.guess[i] if self.guess.size else self.guess,
         )
 
 
@@ -120,6 +122,7 @@ def join(parts: list[Rows]) -> Rows:
         a.parent,
         cat([p.bound for p in parts]),
         cat([p.cycles for p in parts]),
+        cat([p.guess for p in parts]),
     )
 
 

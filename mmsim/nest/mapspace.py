@@ -122,8 +122,11 @@ class Mapspace:
 
     def keeps(self) -> Iterator[Keep]:
         """Every choice of what each memory keeps, those that keep most first."""
-        choices = [self._keep_choices(i, storage) for i, storage in enumerate(self.arch.storages)]
-        return itertools.product(*choices)
+        return itertools.product(*self.keep_choices())
+
+    def keep_choices(self) -> list[list[frozenset[str]]]:
+        """For each memory, outermost first, what it may keep; the most first."""
+        return [self._keep_choices(i, storage) for i, storage in enumerate(self.arch.storages)]
 
     def _keep_choices(self, position: int, storage: Storage) -> list[frozenset[str]]:
         names = [space.name for space in self.spaces]
