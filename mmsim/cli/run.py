@@ -169,8 +169,16 @@ def _table(done: Run, batch: int, layers: int) -> None:
             "Slowest layers",
             ("layer", "op", "stage", "MACs", "latency", "share", "energy", "bound"),
             [
-                (c.layer.name, c.layer.op, c.layer.stage, si(c.macs), si(c.latency_s, "s"), percent(c.latency_s / whole),
-                 si(c.energy_j, "J"), c.bound)
-                for c in slowest
+                (
+                    cost.layer.name,
+                    cost.layer.op,
+                    cost.layer.stage,
+                    si(cost.macs),
+                    si(cost.latency_s, "s"),
+                    percent(cost.latency_s / whole),
+                    si(cost.energy_j, "J"),
+                    cost.bound,
+                )
+                for cost in slowest
             ],
-        )  # fmt: skip
+        )
