@@ -126,7 +126,8 @@ class Graph:
 
     @cached_property
     def _problems(self) -> dict[int, tuple[Problem, ...]]:
-        return {layer.id: problems_of(layer) for layer in self.layers}
+        let_through = {op for op, _ in self.provenance.unknown_ops}
+        return {layer.id: () if layer.op in let_through else problems_of(layer) for layer in self.layers}
 
     def problems(self, layer: Layer | None = None) -> tuple[Problem, ...]:
         """The problems of one layer, or of all layers in order; free layers have none."""

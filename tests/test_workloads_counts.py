@@ -66,7 +66,6 @@ cmu_mosei    concat                     encoder:vision    164,850      8.22M
 cmu_mosei    concat                     encoder:audio     165,600      8.22M 
 cmu_mosei    concat                     head              758,641      757,770
 cmu_mosei    transformer                encoder:language  108,891,648  4.293G 
-cmu_mosei    transformer                encoder:vision    0            0
 cmu_mosei    transformer                fusion            3,126,161    156.0M 
 mustard      transformer                fusion            3,134,882    156.4M 
 mustard      concat_simple              head              17,672       17,660
@@ -131,6 +130,11 @@ def test_stages(row: list[str]) -> None:
     found = counted(workload, variant).stages[stage]
     assert f"{found.parameters:,}" == parameters
     assert agrees(macs, found.macs), f"{found.macs:,} is not {macs}"
+
+
+def test_what_does_nothing_is_no_stage() -> None:
+    assert set(counted("cmu_mosei", "transformer").stages) == {"encoder:language", "fusion"}
+    assert set(counted("av_mnist", "uni_image").stages) == {"encoder:image", "head"}
 
 
 def test_every_variant_has_its_row() -> None:

@@ -8,11 +8,15 @@ of equal width, the audio one brought to the image's by a linear layer as in the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from mmsim.workloads import fusion
-from mmsim.workloads.base import Choice, MultiModal, Workload, uniform
+from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, uniform
 from mmsim.workloads.blocks import MLP, LeNet
+from mmsim.workloads.preprocess.audio import SpectrogramPicture, waveform
+from mmsim.workloads.preprocess.picture import UnitRange, picture
 
 CLASSES, HIDDEN = 10, 100
 
@@ -44,6 +48,15 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     return {name: uniform(choice.batch, 1, side, side) for name, side in sides.items() if choice.uses(name)}
 
 
+def preprocess(choice: Choice) -> Iterator[Preprocess]:
+    """A digit of bytes, and 0.45 s of speech at 8 kHz as a spectrogram."""
+    if choice.uses("image"):
+        digit = picture(choice.batch, 28, 28, channels=1).permute(0, 3, 1, 2)
+        yield Preprocess("image", UnitRange(), {"digit": digit}, ("image",))
+    if choice.uses("audio"):
+        yield Preprocess("audio", SpectrogramPicture(), {"speech": waveform(choice.batch, 8000, 0.45)}, ("audio",))
+
+
 # name -> (image width, audio width) -> the operator and its fused width
 FUSIONS = {
     "concat": lambda image, audio: (fusion.Concat(), image + audio),
@@ -68,6 +81,7 @@ WORKLOAD = Workload(
     modalities=("image", "audio"),
     build=build,
     inputs=inputs,
+    preprocess=preprocess,
     knobs={"channels": 6, "uni_image_channels": 3},
     extra={"uni_image_6": {"modality": "image", "uni_image_channels": 6}},
 )

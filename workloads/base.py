@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,10 +58,30 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
+class HostStep:
+    """Preprocessing that stays on the host, such as tokenisation: calling ``run`` gives inputs of the network."""
+
+    modality: str
+    name: str
+    run: Callable[[], dict[str, Tensor]]
+
+    def seconds(self, repeats: int = 5) -> float:
+        """The median time of a run on this host, after one that is not counted."""
+        self.run()
+        times = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            self.run()
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
+
+
+@dataclass(frozen=True)
 class Network:
     """A built network in eval mode, keyword arguments for its forward, and which module is which stage.
 
     ``stages`` maps a module path prefix to a stage: ``{"encoders.image": "encoder:image", "head": "head"}``.
+    ``host`` are the steps of an end-to-end network that run before it and that no graph holds.
     """
 
     workload: str
@@ -67,6 +89,7 @@ class Network:
     module: nn.Module
     inputs: dict[str, Tensor]
     stages: dict[str, str]
+    host: tuple[HostStep, ...] = ()
 
     def __call__(self) -> Any:
         """The network's output on its inputs, without gradients."""
@@ -92,7 +115,7 @@ class Workload:
     inputs: Callable[[Choice], dict[str, Tensor]]
     knobs: Mapping[str, int] = field(default_factory=dict)
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    preprocess: Callable[[Choice], Iterable[Preprocess]] | None = None
+    preprocess: Callable[[Choice], Iterable[Preprocess | HostStep]] | None = None
 
     def network(
         self,
@@ -130,9 +153,13 @@ class Workload:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             module, inputs = self.build(choice), self.inputs(choice)
-            if end_to_end:
-                module, inputs = self._end_to_end(choice, module, inputs)
-        return Network(self.name, self._variant(choice), module.eval(), inputs, stages_of(module))
+            steps = self._steps(choice) if end_to_end else ()
+        host = tuple(step for step in steps if isinstance(step, HostStep))
+        for step in host:
+            inputs |= step.run()
+        if end_to_end:
+            module, inputs = behind(tuple(step for step in steps if isinstance(step, Preprocess)), module, inputs)
+        return Network(self.name, self._variant(choice), module.eval(), inputs, stages_of(module), host)
 
     def variants(self) -> dict[str, dict[str, Any]]:
         """Every variant's name with the arguments of `network` that give it, the paper's default first."""
@@ -152,15 +179,10 @@ class Workload:
         if name not in known:
             raise InputError(f"{self.name} has no {kind} {name!r}: it has {', '.join(known) or 'none'}")
 
-    def _end_to_end(
-        self, choice: Choice, module: nn.Module, inputs: dict[str, Tensor]
-    ) -> tuple[nn.Module, dict[str, Tensor]]:
+    def _steps(self, choice: Choice) -> tuple[Preprocess | HostStep, ...]:
         if self.preprocess is None:
             raise InputError(f"{self.name} has no preprocess stage")
-        steps = tuple(self.preprocess(choice))
-        made = {name for step in steps for name in step.gives}
-        kept = {name: tensor for name, tensor in inputs.items() if name not in made}
-        return EndToEnd(steps, module), kept | {name: tensor for step in steps for name, tensor in step.raw.items()}
+        return tuple(self.preprocess(choice))
 
 
 class MultiModal(nn.Module):
@@ -208,17 +230,27 @@ class EndToEnd(nn.Module):
         return self.network(**inputs)
 
 
+def behind(
+    steps: tuple[Preprocess, ...], network: nn.Module, inputs: dict[str, Tensor]
+) -> tuple[EndToEnd, dict[str, Tensor]]:
+    """The network behind preprocessing, and its inputs with raw data in place of what preprocessing gives."""
+    made = {name for step in steps for name in step.gives}
+    kept = {name: tensor for name, tensor in inputs.items() if name not in made}
+    return EndToEnd(steps, network), kept | {name: tensor for step in steps for name, tensor in step.raw.items()}
+
+
 def stages_of(module: nn.Module) -> dict[str, str]:
-    """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``.
+    """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``; an identity has none.
 
     >>> stages_of(MultiModal({"image": nn.Linear(4, 2)}, nn.Identity(), nn.Linear(2, 1)))
-    {'encoders.image': 'encoder:image', 'fusion': 'fusion', 'head': 'head'}
+    {'encoders.image': 'encoder:image', 'head': 'head'}
     """
     if isinstance(module, EndToEnd):
         before = {f"preprocess.{modality}": f"preprocess:{modality}" for modality in module.preprocess}
         return before | {f"network.{path}": stage for path, stage in stages_of(module.network).items()}
-    encoders = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
-    return encoders | {part: part for part in ("fusion", "head") if hasattr(module, part)}
+    named = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
+    named |= {part: part for part in ("fusion", "head") if hasattr(module, part)}
+    return {path: stage for path, stage in named.items() if not isinstance(module.get_submodule(path), nn.Identity)}
 
 
 def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:

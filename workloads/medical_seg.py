@@ -5,11 +5,14 @@ Four classes for each voxel of a 128^3 cube (knob ``cube``) of four co-registere
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from mmsim.errors import InputError
-from mmsim.workloads.base import Choice, Workload, normal
+from mmsim.workloads.base import Choice, Preprocess, Workload, normal
+from mmsim.workloads.preprocess.mri import BrainCube, heads
 
 SCANS = ("flair", "t1ce", "t1", "t2")
 WIDTH = 8
@@ -296,6 +299,12 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     }
 
 
+def preprocess(choice: Choice) -> Iterator[Preprocess]:
+    """All scans are cut by one box, so they are one step."""
+    volumes = heads(choice.batch, 1 if choice.modality else len(SCANS))
+    yield Preprocess("mri", BrainCube(choice["cube"]), {"volumes": volumes}, ("scans",))
+
+
 WORKLOAD = Workload(
     name="medical_seg",
     title="Medical Segmentation",
@@ -306,4 +315,5 @@ WORKLOAD = Workload(
     build=build,
     inputs=inputs,
     knobs={"cube": 128},
+    preprocess=preprocess,
 )

@@ -8,11 +8,15 @@ before the Maxout networks; zero, sum, attention and linear_glu are MMBench's ta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from mmsim.workloads import fusion, text
-from mmsim.workloads.base import Choice, MultiModal, Workload, uniform
+from mmsim.workloads.base import Choice, HostStep, MultiModal, Preprocess, Workload, uniform
 from mmsim.workloads.blocks import MaxoutMLP
+from mmsim.workloads.preprocess import tokenizer
+from mmsim.workloads.preprocess.picture import Caffe, Square, picture
 from mmsim.workloads.trunks import VGG
 
 GENRES, WIDTH = 23, 512
@@ -44,6 +48,15 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     return found
 
 
+def preprocess(choice: Choice) -> Iterator[Preprocess | HostStep]:
+    """A plot of about as many words as fill the tokens, and a poster of 960x640 pixels."""
+    if choice.uses("text"):
+        yield tokenizer.tokenise("text", tokenizer.albert, choice.batch, choice["length"], choice["length"])
+    if choice.uses("image"):
+        poster = picture(choice.batch, 960, 640)
+        yield Preprocess("image", nn.Sequential(Square(choice["image"]), Caffe()), {"poster": poster}, ("image",))
+
+
 PAIR = [WIDTH, WIDTH]
 FUSIONS = {  # name -> the operator and its fused width
     "concat": lambda: (fusion.Concat(), 2 * WIDTH),
@@ -66,5 +79,6 @@ WORKLOAD = Workload(
     modalities=("text", "image"),
     build=build,
     inputs=inputs,
+    preprocess=preprocess,
     knobs={"length": 128, "image": 224, "vgg": 16},
 )

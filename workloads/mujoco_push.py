@@ -9,19 +9,21 @@ Batch comes first in every tensor here; the reference puts time first inside its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from mmsim.workloads.base import Choice, MultiModal, Workload, normal
+from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, normal, uniform
 from mmsim.workloads.blocks import MLP
 from mmsim.workloads.fusion import ConcatLinear, OuterProduct
 from mmsim.workloads.mult import MulT
+from mmsim.workloads.preprocess.signals import Window
 
 SIGNALS = {"position": 3, "sensors": 7, "control": 7}
 """Numbers a step: x, y, z; six of force and torque and one of contact; previous position, its change and contact."""
 MODALITIES = ("position", "sensors", "image", "control")
 SIDE = 32
+SHAPES = {name: (size,) for name, size in SIGNALS.items()} | {"image": (SIDE, SIDE)}
 UNITS = 64
 """Width of a feature, but for tensor fusion."""
 TENSOR_UNITS = {"position": 8, "sensors": 8, "image": 64, "control": 16}
@@ -132,8 +134,15 @@ FUSIONS = {"concat": late, "early": early, "tensor": tensor, "transformer": tran
 
 
 def inputs(choice: Choice) -> dict[str, Tensor]:
-    shapes = {name: (size,) for name, size in SIGNALS.items()} | {"image": (SIDE, SIDE)}
-    return {name: normal(choice.batch, choice["steps"], *shapes[name]) for name in MODALITIES if choice.uses(name)}
+    return {name: normal(choice.batch, choice["steps"], *SHAPES[name]) for name in MODALITIES if choice.uses(name)}
+
+
+def preprocess(choice: Choice) -> Iterator[Preprocess]:
+    """Recordings twice as long as the window, cut to its steps and standardised."""
+    for name in MODALITIES:
+        if choice.uses(name):
+            recorded = uniform(choice.batch, 2 * choice["steps"], *SHAPES[name])
+            yield Preprocess(name, Window(choice["steps"], SHAPES[name]), {f"{name}_trajectory": recorded}, (name,))
 
 
 WORKLOAD = Workload(
@@ -146,4 +155,5 @@ WORKLOAD = Workload(
     build=build,
     inputs=inputs,
     knobs={"steps": 16},
+    preprocess=preprocess,
 )

@@ -9,14 +9,16 @@ sees picture and depth, as in MultiBench; all three counterparts are given the a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from mmsim.workloads.base import Choice, MultiModal, Workload, normal, uniform
+from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, normal, uniform
 from mmsim.workloads.blocks import MLP
 from mmsim.workloads.fusion import Concat, LowRank
 from mmsim.workloads.mult import MulT
+from mmsim.workloads.preprocess.signals import ForceHistory
 
 WIDTHS = {"image": 256, "force": 256, "proprio": 256, "depth": 256, "action": 32}
 """Width of each input's feature, in the order of fusion."""
@@ -132,6 +134,12 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     return {name: every[name] for name in seen(choice)}
 
 
+def preprocess(choice: Choice) -> Iterator[Preprocess]:
+    """The newest 32 of 50 samples of force, squashed; the network takes everything else as it comes."""
+    if "force" in seen(choice):
+        yield Preprocess("force", ForceHistory(), {"force_history": normal(choice.batch, 50, 6)}, ("force",))
+
+
 WORKLOAD = Workload(
     name="vision_touch",
     title="Vision & Touch",
@@ -141,4 +149,5 @@ WORKLOAD = Workload(
     modalities=tuple(ALONE),
     build=build,
     inputs=inputs,
+    preprocess=preprocess,
 )

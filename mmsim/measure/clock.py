@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -33,7 +34,7 @@ class CpuClock:
 
     def finish(self) -> tuple[list[float], list[float]]:
         times, self._times = self._times, []
-        spans = [after - before for before, after in zip(times, times[1:], strict=False)]
+        spans = [after - before for before, after in pairwise(times)]
         return spans, spans
 
     def synchronize(self) -> None:
@@ -61,8 +62,8 @@ class CudaClock:
         torch.cuda.synchronize()
         events, self._events = self._events, []
         times, self._times = self._times, []
-        device = [before.elapsed_time(after) * 1e-3 for before, after in zip(events, events[1:], strict=False)]
-        return device, [after - before for before, after in zip(times, times[1:], strict=False)]
+        device = [before.elapsed_time(after) * 1e-3 for before, after in pairwise(events)]
+        return device, [after - before for before, after in pairwise(times)]
 
     def synchronize(self) -> None:
         torch.cuda.synchronize()

@@ -30,7 +30,7 @@ def describe(device: torch.device) -> Machine:
 
 def software() -> dict[str, str]:
     """Versions of what ran."""
-    found = {"python": platform.python_version(), "torch": torch.__version__, "mmsim": __version__}
+    found = {"python": platform.python_version(), "torch": str(torch.__version__), "mmsim": __version__}
     if torch.version.cuda:
         found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
     return found

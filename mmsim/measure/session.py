@@ -13,11 +13,10 @@ import torch
 from torch import fx
 
 from mmsim.errors import InputError
-from mmsim.graph import Graph
-from mmsim.layer import Layer
 from mmsim.measure import machine, marks
 from mmsim.measure.clock import Clock, clock_of
 from mmsim.measure.memory import peak
+from mmsim.measure.subject import Subject
 from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Spread, StageTime, spread
 
 
@@ -53,24 +52,6 @@ class Rule:
             if len(out) >= self.least_runs and time.perf_counter() - start > self.budget_s:
                 break
         return out
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is measured: the captured graph, its layers, and inputs on the device.
-
-    Layers and operations meet by name: a layer is called as its fx node.
-    """
-
-    captured: fx.GraphModule
-    graph: Graph
-    inputs: tuple[torch.Tensor, ...]
-    device: torch.device
-
-    @property
-    def layers(self) -> dict[str, Layer]:
-        """Node name -> layer."""
-        return {layer.name: layer for layer in self.graph.layers}
 
 
 def measure(subject: Subject, rule: Rule, *, batch: int, dtype: str, stage: str | None, command: str) -> Measurement:

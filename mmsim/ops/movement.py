@@ -6,8 +6,10 @@ another. Whether ``reshape``, ``to`` or indexing copies is decided in `views`.
 
 from __future__ import annotations
 
-from mmsim.layer import Layer, Tensor
-from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, writes
+from fractions import Fraction
+
+from mmsim.layer import Attr, Layer, Tensor
+from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, scaled, writes
 from mmsim.ops.rule import Rule
 from mmsim.size import Size, product
 
@@ -87,16 +89,52 @@ def selected(layer: Layer) -> Problems:
 
 
 def scatter(layer: Layer) -> Problems:
-    """scatter, index_put, ``x[i] = y``: only the elements that are named are written, into the tensor in place."""
+    """scatter, index_put, ``x[i] = y``: only what is named is written, into the tensor in place."""
     x = first(layer)
     rest = [tensor for tensor in distinct(layer) if tensor.name != x.name]
-    if not rest:
-        return nest("movement", "copy", (x.elements,), writes(layer.output, shape=(x.elements,)))
-    words = max((t.elements for t in rest if isinstance(t.elements, int)), default=rest[-1].elements)
+    words = region(x.shape, layer.attr("indices")) if layer.kind == "__setitem__" else _largest(rest, x)
+    if words is None:  # a mask or a list of places: as many as there are values, at most all
+        words = _largest(rest, x)
     shape = (words,)
     accesses = (Access(_name("Inputs", i), t.bits, (t.elements,)) for i, t in enumerate(rest))
-    kind = "vector" if any(word in layer.kind for word in ("add", "reduce")) else "movement"
-    return nest(kind, "scatter", shape, (*accesses, Access("Outputs", x.bits, shape, is_output=True)))  # type: ignore[arg-type]
+    written = Access("Outputs", x.bits, shape, is_output=True)
+    if any(word in layer.kind for word in ("add", "reduce")):
+        return nest("vector", "scatter", shape, (*accesses, written))
+    return nest("movement", "scatter", shape, (*accesses, written))
+
+
+def region(shape: tuple[Size, ...], indices: Attr) -> Size | None:
+    """Elements of ``x[indices]`` for integers, slices (as text, ``1:5``) and ``...``; None with tensors.
+
+    >>> region((4, 8, 6), (0, "2:6", "...")), region((4, 8), "tensor")
+    (24, None)
+    """
+    given = indices if isinstance(indices, tuple) else (indices,)
+    given = tuple(i for i in given if i is not None)
+    if any(i == "tensor" or isinstance(i, (bool, float, tuple)) for i in given):
+        return None
+    missing = len(shape) - len([i for i in given if i != "..."])
+    if "..." not in given:
+        given = (*given, "...")
+    at = given.index("...")
+    full = (*given[:at], *[":"] * missing, *given[at + 1 :])
+    return product(_sliced(size, i) for size, i in zip(shape, full, strict=True) if isinstance(i, str))
+
+
+def _sliced(size: Size, text: str) -> Size:
+    """How many elements a slice takes from an axis; bounds beyond a symbolic axis are taken as they stand."""
+    parts = [int(part) if part else None for part in text.split(":")]
+    start, stop, step = (*parts, None)[:3]
+    if isinstance(size, int):
+        return len(range(size)[slice(start, stop, step)])
+    first_ = 0 if start is None else start if start >= 0 else size + start
+    last = size if stop is None else stop if stop >= 0 else size + stop
+    return last - first_ if step in (None, 1) else scaled(last - first_, Fraction(1, abs(step or 1)))
+
+
+def _largest(tensors: list[Tensor], x: Tensor) -> Size:
+    sizes = [tensor.elements for tensor in tensors]
+    return max((n for n in sizes if isinstance(n, int)), default=sizes[-1]) if sizes else x.elements
 
 
 def create(layer: Layer) -> Problems:

@@ -1,0 +1,122 @@
+"""The network to measure: built for real with random weights, captured, and moved to its device and format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from mmsim.errors import InputError
+from mmsim.graph import Graph
+from mmsim.layer import Layer
+from mmsim.tracing import nested
+from mmsim.tracing.capture import capture
+from mmsim.tracing.inputs import parse_inputs
+from mmsim.tracing.models import load_model
+from mmsim.tracing.pipeline import rebatched, staged
+
+SEED = 0
+SCALE = 0.02  # standard deviation of weights that a user's factory did not fill
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: the captured graph, its layers, and inputs on the device.
+
+    Layers and operations meet by name: a layer is called as its fx node.
+    """
+
+    captured: fx.GraphModule
+    graph: Graph
+    inputs: tuple[Any, ...]
+    device: torch.device
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """Node name -> layer."""
+        return {layer.name: layer for layer in self.graph.layers}
+
+
+def workload(
+    name: str,
+    *,
+    batch: int,
+    dtype: str,
+    device: torch.device,
+    overrides: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Subject:
+    """A workload's variant; `options` are the arguments of `Workload.network`."""
+    from mmsim.workloads import get
+
+    network = get(name).network(batch=batch, **options)
+    subject = prepare(network.module, network.inputs, dict(network.stages) | dict(overrides or {}), dtype, device)
+    return replace(subject, graph=replace(subject.graph, workload=network.workload, variant=network.variant))
+
+
+def model(
+    spec: str,
+    *,
+    batch: int,
+    dtype: str,
+    device: torch.device,
+    inputs: Mapping[str, str] | None = None,
+    knobs: Mapping[str, int] | None = None,
+    stages: Mapping[str, str] | None = None,
+) -> Subject:
+    """A user's own model, as `mmsim.tracing.models.load_model` finds it, with random weights and inputs."""
+    loaded = load_model(spec)
+    torch.manual_seed(SEED)
+    module = filled(loaded.module)
+    if inputs:
+        specs = parse_inputs(inputs, module)
+        sizes = {"B": batch, **(knobs or {})}
+        missing = sorted({name for given in specs for name in given.symbols} - set(sizes))
+        if missing:
+            raise InputError(f"give a value for {', '.join(missing)}, as in --set {missing[0]}=64", field="--input")
+        example: Any = {given.name: _random(given.example(sizes)) for given in specs}
+    elif loaded.inputs is not None:
+        given_inputs: Any = loaded.inputs
+        example = nested.replace(given_inputs, lambda _, tensor: _random(tensor))
+        example = rebatched(example, _batch(example), batch)
+    else:
+        raise InputError("give the model's inputs, as in --input image=Bx3x224x224:float32", field="--input")
+    declared = {**(loaded.stages or {}), **(stages or {})} or None
+    subject = prepare(module, example, declared, dtype, device)
+    return replace(subject, graph=replace(subject.graph, workload=loaded.name))
+
+
+def prepare(
+    module: nn.Module, inputs: Any, stages: Mapping[str, str] | None, dtype: str, device: torch.device
+) -> Subject:
+    """Capture `module` in this format and move the captured program and its inputs to the device."""
+    floating = getattr(torch, dtype)
+    module = module.to(floating)
+    inputs = nested.replace(inputs, lambda _, t: t.to(floating) if t.is_floating_point() else t)
+    captured = capture(module, inputs)
+    graph = staged(captured, stages)
+    captured = captured.to(device)
+    tensors = tuple(tensor.to(device) for _, tensor in nested.tensors(inputs))
+    return Subject(captured, graph, tensors, device)
+
+
+def filled(module: nn.Module) -> nn.Module:
+    """The module with memory and random values for every weight that has none."""
+    for part in module.modules():
+        for table in (part._parameters, part._buffers):
+            for name, value in table.items():
+                if value is not None and value.is_meta:
+                    real = torch.randn(value.shape, dtype=value.dtype) * SCALE
+                    table[name] = nn.Parameter(real, requires_grad=False) if isinstance(value, nn.Parameter) else real
+    return module
+
+
+def _random(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.randn(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor
+
+
+def _batch(inputs: Any) -> int:
+    return next((tensor.shape[0] for _, tensor in nested.tensors(inputs) if tensor.ndim), 1)
