@@ -13,17 +13,22 @@ from mmsim.nest.mapspace import Array
 
 
 def bound(plan: Plan, rows: Rows) -> None:
-    """Fill in `rows.bound` and `rows.cycles`, the least energy and cycles of any completion."""
+    """Fill in `rows.bound` and `rows.cycles`, the least energy and cycles of any completion.
+
+    A continuation costs no less than what it continues, so its parent's bounds hold too.
+    """
     rows.cycles = cycles_bound(plan, rows)
-    rows.bound = rows.energy + _pending(plan, rows) + plan.future(rows.slot) - _first_accesses(plan, rows)
-    if plan.leak_pj:
-        rows.bound = rows.bound + plan.leak_pj * rows.cycles
+    rows.guess = rows.energy + _pending(plan, rows) + plan.future(rows.slot)
+    rows.bound = rows.guess - _first_accesses(plan, rows)
+    if rows.parent is not None:
+        rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
+        rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
 
 
 def cycles_bound(plan: Plan, rows: Rows) -> Array:
     """Time steps if every fan-out to come were used in full, or what counted words need."""
     steps = np.prod((rows.left - 1) * rows.steps + rows.last_steps, axis=0)
-    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.space_cycles))
+    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.least_cycles))
     for k in {k for k, _ in rows.words}:
         rate = plan.rates(k)
         instances = plan.most_instances[k]
@@ -75,7 +80,9 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live) -> tuple[Array,
     reads_now = np.maximum(1.0, np.prod(parent[irrelevant], axis=0) / ahead)
     once = _once(plan, rows, flow.parent_group, irrelevant)
     at_once = slid * (words * reads_now * flow.read_pj + live.words * np.prod(child[irrelevant], axis=0) * flow.fill_pj)
-    at_least = slid * (words * once * flow.read_pj + live.words * _once(plan, rows, flow.child_group, irrelevant) * flow.fill_pj)
+    at_least = slid * (
+        words * once * flow.read_pj + live.words * _once(plan, rows, flow.child_group, irrelevant) * flow.fill_pj
+    )
     return closed, np.where(live.open, at_once, zero), np.where(live.open, at_least, zero)
 
 
@@ -96,7 +103,8 @@ def _first_accesses(plan: Plan, rows: Rows) -> Array:
             irrelevant = plan.irrelevant[flow.boundary.space]
             for group, pj in ((flow.parent_group, flow.first_read_pj), (flow.child_group, flow.first_fill_pj)):
                 if pj:
-                    most = _once(plan, rows, group, irrelevant) * plan.fan_ahead(rows.slot, group)
+                    copies = np.minimum(plan.fan_ahead(rows.slot, group), np.prod(rows.left[irrelevant], axis=0))
+                    most = _once(plan, rows, group, irrelevant) * copies
                     saved += plan.whole[flow.boundary.space] * pj * most
     return saved
 

@@ -64,7 +64,11 @@ class Plan:
             for k, slot in enumerate(self.slots)
             if not slot.spatial
         }
-        self.capacity = {k: capacity(slot.node) for k, slot in enumerate(self.slots) if isinstance(slot.node, Storage) and not slot.spatial}
+        self.capacity = {
+            k: capacity(slot.node)
+            for k, slot in enumerate(self.slots)
+            if isinstance(slot.node, Storage) and not slot.spatial
+        }
         self.last = len(self.slots) - 1
         self.ranks: tuple[tuple[Rank, ...], ...] = tuple(space.rank_terms(i) for i in range(len(space.spaces)))
         self.irrelevant = [[d for d in range(self.dims) if not row[d]] for row in space.relevant]
@@ -75,14 +79,13 @@ class Plan:
             if isinstance(slot.node, Storage) and limited(slot.node)
             for action in ("read", "write")
         )
-        self.signatures = [
-            (dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in self._same_reuse()
-        ]
+        self.signatures = [(dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in self._same_reuse()]
         self.most_instances = {
             k: math.prod(s.mesh for s in self.slots[k + 1 :] if s.spatial) for k in range(len(self.slots))
         }
-        self.space_cycles = math.ceil(float(np.prod(space.sizes)) / math.prod(s.mesh for s in self.slots if s.spatial))
+        self.least_cycles = self._least_cycles()
         self.leak_pj = 0.0
+        self._tight: dict[int, tuple[int, ...]] = {}
         self._limits: dict[tuple[int, int], tuple[int, int]] = {}
         self._future: dict[int, float] = {}
         self._orders: dict[int, list[OrderClass]] = {}
@@ -118,9 +121,7 @@ class Plan:
     def halo(self) -> tuple[int, ...]:
         """The data spaces with a rank that two or more dimensions index."""
         return tuple(
-            i
-            for i in range(len(self.space.spaces))
-            if any(len(rank) > 1 for rank in self.space.rank_terms(i))
+            i for i in range(len(self.space.spaces)) if any(len(rank) > 1 for rank in self.space.rank_terms(i))
         )
 
     def group_dims(self, k: int) -> tuple[tuple[int, ...], ...]:
@@ -193,6 +194,28 @@ class Plan:
             for k, spaces in self.kept.items()
             if spaces and k < self.last and math.isfinite(self.capacity[k])
         }
+
+    def _least_cycles(self) -> float:
+        """Cycles that computing takes with every unit busy, or a memory that moves every word once."""
+        cycles = math.prod(self.space.sizes) / math.prod(s.mesh for s in self.slots if s.spatial)
+        for k in {k for k, _ in self.channels}:
+            reads = writes = 0.0
+            for flow in self.flows:
+                words, b = self.whole[flow.boundary.space], flow.boundary
+                reads += words * (b.parent == k and not flow.is_output)
+                writes += words * ((b.parent == k and flow.is_output) or (b.child == k and not flow.is_output))
+            for words, rate in zip((reads, writes, reads + writes), self.rates(k), strict=True):
+                if rate is not None:
+                    cycles = max(cycles, words / rate / self.most_instances[k])
+        return math.ceil(cycles - 1e-9)
+
+    def tight(self, k: int) -> tuple[int, ...]:
+        """The memory of slot `k` or the next one out, and those further out that are hardly larger."""
+        if k not in self._tight:
+            finite = [j for j in self.kept if j >= k and math.isfinite(self.capacity[j]) and self.kept[j]]
+            first = self.capacity[finite[0]] if finite else 0.0
+            self._tight[k] = tuple(j for j in finite if j == finite[0] or self.capacity[j] <= 16 * first)
+        return self._tight[k]
 
     def is_idle(self, k: int, d: int) -> bool:
         """Whether loops over `d` do as well innermost at the next memory out as at slot `k`'s.

@@ -65,6 +65,7 @@ class Rows:
     parent: Rows | None
     bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
+    guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy to expect, which rows are taken in order of
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -88,6 +89,7 @@ class Rows:
             self.parent,
             self.bound[i] if self.bound.size else self.bound,
             self.cycles[i] if self.cycles.size else self.cycles,
+            self.guess[i] if self.guess.size else self.guess,
         )
 
 
@@ -120,6 +122,7 @@ def join(parts: list[Rows]) -> Rows:
         a.parent,
         cat([p.bound for p in parts]),
         cat([p.cycles for p in parts]),
+        cat([p.guess for p in parts]),
     )
 
 
@@ -166,7 +169,9 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
             last_runs=np.ones_like(rows.tile) if spans else empty,
         )
         if child < 0 and not spans:
-            count(plan, rows, flow, live.words * np.prod(rows.left[plan.irrelevant[space]], axis=0), np.zeros(len(rows)))
+            count(
+                plan, rows, flow, live.words * np.prod(rows.left[plan.irrelevant[space]], axis=0), np.zeros(len(rows))
+            )
         else:
             rows.live[flow] = live
 
@@ -319,7 +324,9 @@ def _close(
         step = rows.tile / rows.factor
         words, window = plan.slide(space, live.words, live.tile, step, rows.factor > 1, starts, cls.closing[space])
         live.words = np.where(live.open, words, live.words)
-        rows.order = np.where(live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order)
+        rows.order = np.where(
+            live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order
+        )
 
     def product(group: int | None) -> Array:
         whole = times(rows, group)
@@ -328,7 +335,11 @@ def _close(
     ahead = live.runs.size > 0
     if closes:
         closing = live.open
-        fills = np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0) if flow.fill_pj or plan.counts(flow) else np.zeros(len(rows))
+        fills = (
+            np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0)
+            if flow.fill_pj or plan.counts(flow)
+            else np.zeros(len(rows))
+        )
         reads = np.zeros(len(rows))
         if not ahead:
             reads = np.where(closing, live.words * live.shared * product(plan.known(flow.parent_group)), 0.0)
@@ -364,6 +375,9 @@ def finish(plan: Plan, rows: Rows) -> None:
             saved_reads = words * np.prod(times(rows, plan.known(flow.parent_group))[irrelevant], axis=0)
             saved_fills = words * np.prod(times(rows, plan.known(flow.child_group))[irrelevant], axis=0)
             rows.energy = rows.energy - saved_reads * flow.first_read_pj - saved_fills * flow.first_fill_pj
-            for channel, saved in (((flow.boundary.parent, "read"), saved_reads), ((flow.boundary.child, "write"), saved_fills)):
+            for channel, saved in (
+                ((flow.boundary.parent, "read"), saved_reads),
+                ((flow.boundary.child, "write"), saved_fills),
+            ):
                 if channel in rows.words:
                     rows.words[channel] = rows.words[channel] - saved

@@ -117,4 +117,3 @@ class Table:
         """(R) the bound when the first dimensions are left with so many tiles and the others are free."""
         i = tuple(np.searchsorted(self.low[d], n, side="right") - 1 for d, n in enumerate(left))
         return np.asarray(self.least[len(left) - 1][i])
-

@@ -99,9 +99,7 @@ class Mapspace:
                 found.append(Slot(node, spatial=False, limits=node.constraints.temporal))
             elif isinstance(node, Fanout):
                 meshes = (("X", node.mesh_x), ("Y", node.mesh_y))
-                found += [
-                    Slot(node, True, mesh, axis, node.constraints.spatial) for axis, mesh in meshes if mesh > 1
-                ]
+                found += [Slot(node, True, mesh, axis, node.constraints.spatial) for axis, mesh in meshes if mesh > 1]
         return tuple(found)
 
     @cached_property
@@ -124,8 +122,11 @@ class Mapspace:
 
     def keeps(self) -> Iterator[Keep]:
         """Every choice of what each memory keeps, those that keep most first."""
-        choices = [self._keep_choices(i, storage) for i, storage in enumerate(self.arch.storages)]
-        return itertools.product(*choices)
+        return itertools.product(*self.keep_choices())
+
+    def keep_choices(self) -> list[list[frozenset[str]]]:
+        """For each memory, outermost first, what it may keep; the most first."""
+        return [self._keep_choices(i, storage) for i, storage in enumerate(self.arch.storages)]
 
     def _keep_choices(self, position: int, storage: Storage) -> list[frozenset[str]]:
         names = [space.name for space in self.spaces]
