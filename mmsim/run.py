@@ -221,7 +221,7 @@ def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
         latency_s=time.wall_s,
         kernel_s=time.kernel_s,
         host_s=time.host_s,
-        energy_j=getattr(time, "energy_j", 0.0),
+        energy_j=time.energy_j,
         bound="launch" if hidden and time.wall_s > 0 else slowest.bound if slowest else "-",
         kernels=sum(kernel.count for kernel in time.kernels),
         utilization=0.0,

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import mmsim
 from mmsim.errors import InputError
-from mmsim.graph import Graph, from_record, to_record
+from mmsim.graph import Graph
+from mmsim.layer_dump import from_record, to_record
 from mmsim.size import Polynomial, symbol
 from mmsim.tracing import capture, lower, staged
 from mmsim.tracing.pipeline import points, rebatched

@@ -10,6 +10,7 @@ from mmsim.gpu.host import calls
 from mmsim.gpu.kernel import Kernel
 from mmsim.gpu.lowering import DEFAULTS, Mode, Options, Site, lower
 from mmsim.gpu.machine import Machine, machine
+from mmsim.gpu.power import dynamic
 from mmsim.layer import Layer
 from mmsim.size import concrete
 
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer: its kernels, what the host spends on it, and its share of the wall time."""
+    """One layer: its kernels, what the host spends on it, and its share of the wall time.
+
+    `energy_j` is the board's: what the kernels move and compute, and idle power over `wall_s`.
+    """
 
     layer: Layer
     kernels: tuple[Kernel, ...]
     host_s: float
     wall_s: float
+    energy_j: float
 
     @property
     def kernel_s(self) -> float:
@@ -70,7 +75,8 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
         before = end
         for kernel in found:
             end = max(end + gap, dispatched) + kernel.total_s + (kernel.count - 1) * gap
-        layers.append(LayerTime(layer, found, host_s, end - before))
+        energy = sum(dynamic(kernel, where) for kernel in found) + where.device.power.idle_w * (end - before)
+        layers.append(LayerTime(layer, found, host_s, end - before, energy))
     launch = host.launch_s if mode != "eager" else 0.0  # one launch for the whole graph
     return NetworkTime(
         layers=tuple(layers),

@@ -150,7 +150,9 @@ def _check_feasible(space: Mapspace) -> None:
         if words > plan.capacity[k]:
             names = ", ".join(space.spaces[i].name for i in plan.kept[k])
             room = int(plan.capacity[k])
-            raise InputError(f"the smallest tiles of {names} take {words} words, there is room for {room}", field=slot.node.name)
+            raise InputError(
+                f"the smallest tiles of {names} take {words} words, there is room for {room}", field=slot.node.name
+            )
 
 
 def _fewest_kept(space: Mapspace) -> Iterator[tuple[frozenset[str], ...]]:
