@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -44,6 +44,20 @@ class NestLoop:
     kind: Kind
     hop: int = 0
     index: int = 0  # of the instance looked at, for kind "instance"
+    plain: bool = False  # no loop of its dimension has a remainder
+
+    @property
+    def alike(self) -> dict[int, int]:
+        """Steps that behave alike: one of each kind -> how many there are.
+
+        >>> NestLoop("C", 5, 3, 1, "time").alike      # before the end of the remainder, at it, beyond
+        {0: 2, 2: 1, 3: 2}
+        """
+        if self.plain:
+            return {0: self.factor}
+        beyond = {self.residual: self.factor - self.residual} if self.factor > self.residual else {}
+        before = {0: self.residual - 1} if self.residual > 1 else {}
+        return before | {self.residual - 1: 1} | beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +104,6 @@ def after(status: int, index: int, residual: int) -> int:
     return LAST if index == residual - 1 else IDLE
 
 
-def alike(loop_factor: int, residual: int) -> dict[int, int]:
-    """Steps of a loop that behave alike: one of each kind -> how many there are."""
-    found = {residual - 1: 1}
-    if residual > 1:
-        found[0] = residual - 1
-    if loop_factor > residual:
-        found[residual] = loop_factor - residual
-    return dict(sorted(found.items()))
-
-
 class Execution:
     """The nest around the tiles of one data space, loops outermost first, under one instance of the parent.
 
@@ -134,7 +138,10 @@ class Execution:
 
     def run(self) -> Asked:
         """All words asked for in the whole run."""
-        status: Status = tuple((LAST,) * len(kinds) for kinds in self.kinds)
+        plain = {loop.dim for loop in self.loops if loop.plain}
+        status: Status = tuple(
+            (FULL if dim in plain else LAST,) * len(kinds) for dim, kinds in zip(self.dims, self.kinds, strict=True)
+        )
         if not self.reuse and self.mesh is None:  # every step asks for all: where tiles stood does not matter
             self.steps = [self.zero] * len(self.loops)
         return self._walk(0, status, (None,) * len(self.classes), self.zero)[0]
@@ -146,7 +153,7 @@ class Execution:
     def _kinds(self, dim: str) -> list[tuple[int, ...]]:
         """Kinds of children along a dimension: one index that stands for its kind, for each child loop."""
         here = [loop for loop in self.loops if loop.kind == "child" and loop.dim == dim]
-        return list(itertools.product(*(alike(loop.factor, loop.residual) for loop in here)))
+        return list(itertools.product(*(loop.alike for loop in here)))
 
     def _place(self, unicast: frozenset[int]) -> None:
         """Number the children, outer loops slowest: the class of each, where its tile lies, with whom it shares."""
@@ -171,10 +178,8 @@ class Execution:
             here = [i for i, loop in enumerate(loops) if loop.dim == dim]
             place = np.zeros(children, dtype=np.int64)
             for i in here:
-                residual = loops[i].residual
-                kind = np.where(grid[i] < residual - 1, 0, np.where(grid[i] == residual - 1, residual - 1, residual))
-                options = list(alike(loops[i].factor, residual))
-                place = place * len(options) + np.searchsorted(options, kind)
+                options = list(loops[i].alike)
+                place = place * len(options) + np.searchsorted(options, grid[i], side="right") - 1
             index = index * len(kinds) + place
         return index
 
@@ -230,7 +235,8 @@ class Execution:
         d = self.dims.index(loop.dim)
         steps = loop.factor if FULL in status[d] else loop.residual if LAST in status[d] else 1
         move, total, net = self.steps[i], Asked(), self.zero
-        for first, count in alike(steps, min(loop.residual, steps)).items() if LAST in status[d] else [(0, steps)]:
+        kinds = replace(loop, factor=steps).alike if LAST in status[d] else {0: steps}
+        for first, count in kinds.items():
             inside = (*status[:d], tuple(after(s, first, loop.residual) for s in status[d]), *status[d + 1 :])
             left = count
             while left:
@@ -353,7 +359,7 @@ def points(loops: Sequence[NestLoop], dim: str, full: int, last: int) -> int:
     counts = {FULL: full, LAST: last, IDLE: 0}
     for loop in reversed([loop for loop in loops if loop.dim == dim]):
         if loop.kind == "time":
-            kinds = alike(loop.factor, loop.residual).items()
+            kinds = replace(loop, plain=False).alike.items()
             at_end = sum(counts[after(LAST, index, loop.residual)] * count for index, count in kinds)
             counts = {FULL: counts[FULL] * loop.factor, LAST: at_end, IDLE: 0}
         else:
