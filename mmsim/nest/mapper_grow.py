@@ -155,4 +155,3 @@ def grow_factors(plan: Plan, rows: Rows, wins: Wins) -> tuple[Ints, Array, int]:
     if not plan.dims:
         return growth.i, np.ones((0, len(rows))), 1
     return growth.i, np.array(growth.factor), growth.judged
-
