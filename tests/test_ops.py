@@ -93,6 +93,8 @@ CASES = [
     ("einsum, summing one operand first", layer("torch.einsum", {"a": (2, 3, 7), "b": (3, 4)}, (2, 4),
      equation="ijz,jk->ik"),
      24, 42, 4 * (42 + 6) + 4 * (6 + 12 + 8)),
+    ("einsum without a sum", layer("torch.einsum", {"a": (2, 3), "b": (2, 4)}, (2, 3, 4), equation="bi,bj->bij"),
+     0, 24, 4 * (6 + 8 + 24)),
     ("bilinear", layer(F + "bilinear", {"input1": (6, 3), "input2": (6, 4), "weight": (5, 3, 4)}, (6, 5)),
      6 * 5 * 3 * 4 + 6 * 5 * 4, 0, 4 * (18 + 60 + 120) + 4 * (120 + 24 + 30)),
     ("mixture of experts", layer("torch._grouped_mm", {"input": (10, 8), "mat2": (4, 8, 6), "offs": (4,)}, (10, 6)),
@@ -181,6 +183,11 @@ CASES = [
     ("index_add", layer(T + "index_add_", {"self": (9, 4), "index": (2,), "source": (2, 4)}, (9, 4),
      dtypes="index:int64"),
      0, 8, 16 + 32 + 32),
+    ("x[:, 2:6] = y", layer(T + "__setitem__", {"self": (4, 8), "value": (4, 4)}, (4, 8), indices=(":", "2:6")),
+     0, 0, 4 * 32),
+    ("x[0] = scalar", layer(T + "__setitem__", {"self": (4, 8)}, (4, 8), indices=0), 0, 0, 4 * 8),
+    ("x[mask] = y", layer(T + "__setitem__", {"self": (9,), "indices": (9,), "value": (2,)}, (9,), indices="tensor",
+                          dtypes="indices:bool"), 0, 0, 9 + 8 + 36),
     ("zeros", layer("torch.zeros", {}, (3, 4), size=(3, 4)), 0, 0, 48),
     ("interpolate", layer(F + "interpolate", {"input": (1, 2, 4, 4)}, (1, 2, 8, 8), mode="bilinear"), 0, 128 * 8,
      4 * 160),
@@ -190,6 +197,10 @@ CASES = [
      4 * 48 + 8 * 27),
     ("stft", layer("torch.stft", {"input": (2, 100)}, (2, 9, 11), n_fft=16, dtypes="out0:complex64"),
      0, 22 * 16 * 11, 4 * 200 + 8 * 198),
+    ("cdist", layer("torch.cdist", {"x1": (2, 3, 4), "x2": (2, 5, 4)}, (2, 3, 5)), 0, 3 * 120, 4 * (24 + 40 + 30)),
+    ("bucketize", layer("torch.bucketize", {"input": (6,), "boundaries": (7,)}, (6,), dtypes="out0:int64"),
+     0, 18, 4 * (6 + 6) + 48),  # 3 steps find one of 8 places
+    ("inverse", layer("torch.linalg.linalg_inv", {"A": (2, 3, 3)}, (2, 3, 3)), 0, 2 * 2 * 27, 4 * 36),
     ("mse_loss", layer(F + "mse_loss", {"input": (4, 5), "target": (4, 5)}, ()), 0, 60, 4 * 41),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Capture: the graph that was recorded, run on real tensors, is the eager model; every node says where it comes from."""
+"""Capture: the recorded graph, run on real tensors, is the eager model; every node says where it comes from."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table: one network's configuration a line
 """Networks of transformers, built from configurations without weights: the published sizes, or small ones that run.
 
 `small` keeps every mechanism (each kind of layer, each modality) and cuts depth and width.
@@ -33,24 +34,31 @@ def pixels(batch: int, size: int) -> Tensor:
     return torch.randn(batch, 3, size, size)
 
 
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-VISION = {**TEXT, "image_size": 32, "patch_size": 8}
+TEXT = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+VISION = {**{k: v for k, v in TEXT.items() if k != "vocab_size"}, "image_size": 32, "patch_size": 8}
 
 
 def _bert(name: str) -> Entry:
     def build(small: bool) -> nn.Module:
         import transformers as t
 
-        config = getattr(t, f"{name}Config")(**({**TEXT, "embedding_size": 16} if name == "Albert" else TEXT) if small else {})
+        config = getattr(t, f"{name}Config")(
+            **({**TEXT, "embedding_size": 16} if name == "Albert" else TEXT) if small else {}
+        )
         return getattr(t, f"{name}Model")(config)
 
-    return Entry(build, lambda small, b: {"input_ids": ids(b, 16 if small else 128), "attention_mask": ones(b, 16 if small else 128)})
+    return Entry(
+        build,
+        lambda small, b: {"input_ids": ids(b, 16 if small else 128), "attention_mask": ones(b, 16 if small else 128)},
+    )
 
 
 def _clip(small: bool) -> nn.Module:
     import transformers as t
 
-    return t.CLIPModel(t.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=16) if small else t.CLIPConfig())
+    return t.CLIPModel(
+        t.CLIPConfig(text_config=TEXT, vision_config=VISION, projection_dim=16) if small else t.CLIPConfig()
+    )
 
 
 def _siglip(small: bool) -> nn.Module:
@@ -61,20 +69,28 @@ def _siglip(small: bool) -> nn.Module:
 
 def _image_text(small: bool, b: int, size: int = 224, length: int = 77) -> dict[str, Any]:
     length = 16 if small else length
-    return {"pixel_values": pixels(b, 32 if small else size), "input_ids": ids(b, length), "attention_mask": ones(b, length)}
+    return {
+        "pixel_values": pixels(b, 32 if small else size),
+        "input_ids": ids(b, length),
+        "attention_mask": ones(b, length),
+    }
 
 
 def _blip(small: bool) -> nn.Module:
     import transformers as t
 
-    config = t.BlipConfig(text_config={**TEXT, "encoder_hidden_size": 32}, vision_config=VISION) if small else t.BlipConfig()
+    config = (
+        t.BlipConfig(text_config={**TEXT, "encoder_hidden_size": 32}, vision_config=VISION) if small else t.BlipConfig()
+    )
     return t.BlipModel(config)
 
 
 def _blip_caption(small: bool) -> nn.Module:
     import transformers as t
 
-    config = t.BlipConfig(text_config={**TEXT, "encoder_hidden_size": 32}, vision_config=VISION) if small else t.BlipConfig()
+    config = (
+        t.BlipConfig(text_config={**TEXT, "encoder_hidden_size": 32}, vision_config=VISION) if small else t.BlipConfig()
+    )
     return t.BlipForConditionalGeneration(config)
 
 
@@ -87,19 +103,36 @@ def _vilt(small: bool) -> nn.Module:
 def _flava(small: bool) -> nn.Module:
     import transformers as t
 
-    parts = {"text_config": TEXT, "image_config": VISION, "multimodal_config": TEXT, "hidden_size": 32, "projection_dim": 16}
+    parts = {
+        "text_config": TEXT,
+        "image_config": VISION,
+        "multimodal_config": TEXT,
+        "hidden_size": 32,
+        "projection_dim": 16,
+    }
     return t.FlavaModel(t.FlavaConfig(**parts) if small else t.FlavaConfig())
 
 
 def _lxmert(small: bool) -> nn.Module:
     import transformers as t
 
-    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "l_layers": 2, "x_layers": 2, "r_layers": 1}
+    sizes = {
+        "hidden_size": 32,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "l_layers": 2,
+        "x_layers": 2,
+        "r_layers": 1,
+    }
     return t.LxmertModel(t.LxmertConfig(**sizes, visual_feat_dim=24) if small else t.LxmertConfig())
 
 
 def _lxmert_inputs(small: bool, b: int) -> dict[str, Any]:
-    return {"input_ids": ids(b, 20), "visual_feats": torch.randn(b, 36, 24 if small else 2048), "visual_pos": torch.rand(b, 36, 4)}
+    return {
+        "input_ids": ids(b, 20),
+        "visual_feats": torch.randn(b, 36, 24 if small else 2048),
+        "visual_pos": torch.rand(b, 36, 4),
+    }
 
 
 def _visualbert(small: bool) -> nn.Module:
@@ -128,7 +161,10 @@ def _whisper(small: bool) -> nn.Module:
 
 
 def _whisper_inputs(small: bool, b: int) -> dict[str, Any]:
-    return {"input_features": torch.randn(b, 8 if small else 80, 100 if small else 3000), "decoder_input_ids": ids(b, 8)}
+    return {
+        "input_features": torch.randn(b, 8 if small else 80, 100 if small else 3000),
+        "decoder_input_ids": ids(b, 8),
+    }
 
 
 def _llava(small: bool) -> nn.Module:
@@ -139,7 +175,14 @@ def _llava(small: bool) -> nn.Module:
         text_config=t.LlamaConfig(**text) if small else t.LlamaConfig(),
         vision_config=t.CLIPVisionConfig(**VISION)
         if small
-        else t.CLIPVisionConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336, patch_size=14),
+        else t.CLIPVisionConfig(
+            hidden_size=1024,
+            intermediate_size=4096,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            image_size=336,
+            patch_size=14,
+        ),
         image_token_index=4 if small else 32000,
         **({} if not small else {"vision_feature_layer": -1}),
     )
@@ -193,7 +236,11 @@ def _clap(small: bool) -> nn.Module:
         "hidden_size": 32, "patch_embeds_hidden_size": 16, "depths": [1, 1, 1, 1], "num_attention_heads": [2, 2, 2, 2],
         "num_mel_bins": 64, "spec_size": 256, "window_size": 8,
     }  # fmt: skip
-    config = t.ClapConfig(text_config=TEXT, audio_config={**audio, "hidden_size": 128}, projection_dim=16) if small else t.ClapConfig()
+    config = (
+        t.ClapConfig(text_config=TEXT, audio_config={**audio, "hidden_size": 128}, projection_dim=16)
+        if small
+        else t.ClapConfig()
+    )
     return t.ClapModel(config)
 
 
@@ -218,11 +265,32 @@ def _blip2(small: bool) -> nn.Module:
     import transformers as t
 
     if not small:
-        return t.Blip2ForConditionalGeneration(t.Blip2Config(image_token_index=50265, text_config=t.OPTConfig(hidden_size=2560, num_hidden_layers=32, ffn_dim=10240, num_attention_heads=32, word_embed_proj_dim=2560).to_dict()))
-    text = {"model_type": "opt", "hidden_size": 32, "num_hidden_layers": 2, "ffn_dim": 64, "num_attention_heads": 2, "word_embed_proj_dim": 32, "vocab_size": 200}
+        return t.Blip2ForConditionalGeneration(
+            t.Blip2Config(
+                image_token_index=50265,
+                text_config=t.OPTConfig(
+                    hidden_size=2560,
+                    num_hidden_layers=32,
+                    ffn_dim=10240,
+                    num_attention_heads=32,
+                    word_embed_proj_dim=2560,
+                ).to_dict(),
+            )
+        )
+    text = {
+        "model_type": "opt",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "ffn_dim": 64,
+        "num_attention_heads": 2,
+        "word_embed_proj_dim": 32,
+        "vocab_size": 200,
+    }
     query = {**TEXT, "encoder_hidden_size": 32}
     return t.Blip2ForConditionalGeneration(
-        t.Blip2Config(vision_config={**VISION}, qformer_config=query, text_config=text, num_query_tokens=4, image_token_index=4)
+        t.Blip2Config(
+            vision_config={**VISION}, qformer_config=query, text_config=text, num_query_tokens=4, image_token_index=4
+        )
     )
 
 
@@ -235,9 +303,18 @@ def _blip2_inputs(small: bool, b: int) -> dict[str, Any]:
 
 def _perceiver_text(small: bool) -> nn.Module:
     import transformers as t
-    from transformers.models.perceiver import modeling_perceiver as p
 
-    sizes = {"num_latents": 8, "d_latents": 32, "d_model": 16, "num_self_attends_per_block": 2, "max_position_embeddings": 64, "num_self_attention_heads": 2, "num_cross_attention_heads": 2, "qk_channels": 16, "v_channels": 32}
+    sizes = {
+        "num_latents": 8,
+        "d_latents": 32,
+        "d_model": 16,
+        "num_self_attends_per_block": 2,
+        "max_position_embeddings": 64,
+        "num_self_attention_heads": 2,
+        "num_cross_attention_heads": 2,
+        "qk_channels": 16,
+        "v_channels": 32,
+    }
     return t.PerceiverForMaskedLM(t.PerceiverConfig(**sizes) if small else t.PerceiverConfig())
 
 
@@ -245,7 +322,14 @@ def _audio(name: str) -> Entry:
     def build(small: bool) -> nn.Module:
         import transformers as t
 
-        sizes = {**TEXT, "conv_dim": (16, 16), "conv_kernel": (10, 3), "conv_stride": (5, 2), "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}
+        sizes = {
+            **TEXT,
+            "conv_dim": (16, 16),
+            "conv_kernel": (10, 3),
+            "conv_stride": (5, 2),
+            "num_conv_pos_embeddings": 8,
+            "num_conv_pos_embedding_groups": 2,
+        }
         return getattr(t, f"{name}Model")(getattr(t, f"{name}Config")(**(sizes if small else {})))
 
     return Entry(build, lambda small, b: {"input_values": torch.randn(b, 400 if small else 16000)})
@@ -265,7 +349,9 @@ def _llama(small: bool) -> nn.Module:
 
 ZOO: dict[str, Entry] = {
     "clip": Entry(_clip, _image_text),
-    "siglip": Entry(_siglip, lambda s, b: {k: v for k, v in _image_text(s, b, 224, 64).items() if k != "attention_mask"}),
+    "siglip": Entry(
+        _siglip, lambda s, b: {k: v for k, v in _image_text(s, b, 224, 64).items() if k != "attention_mask"}
+    ),
     "blip": Entry(_blip, lambda s, b: _image_text(s, b, 384, 32)),
     "blip_caption": Entry(_blip_caption, lambda s, b: _image_text(s, b, 384, 32)),
     "vilt": Entry(_vilt, lambda s, b: _image_text(s, b, 384, 40)),
@@ -278,7 +364,10 @@ ZOO: dict[str, Entry] = {
     "clap": Entry(_clap, _clap_inputs),
     "bridgetower": Entry(_bridgetower, lambda s, b: _image_text(s, b, 288, 50)),
     "blip2": Entry(_blip2, _blip2_inputs),
-    "perceiver_text": Entry(_perceiver_text, lambda s, b: {"inputs": ids(b, 64 if s else 2048, 200), "attention_mask": ones(b, 64 if s else 2048)}),
+    "perceiver_text": Entry(
+        _perceiver_text,
+        lambda s, b: {"inputs": ids(b, 64 if s else 2048, 200), "attention_mask": ones(b, 64 if s else 2048)},
+    ),
     "bert": _bert("Bert"),
     "albert": _bert("Albert"),
     "roberta": _bert("Roberta"),

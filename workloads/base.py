@@ -249,9 +249,9 @@ def stages_of(module: nn.Module) -> dict[str, str]:
     if isinstance(module, EndToEnd):
         before = {f"preprocess.{modality}": f"preprocess:{modality}" for modality in module.preprocess}
         return before | {f"network.{path}": stage for path, stage in stages_of(module.network).items()}
-    stages = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
-    stages |= {"fusion": "fusion", "head": "head"}
-    return {path: stage for path, stage in stages.items() if not isinstance(module.get_submodule(path), nn.Identity)}
+    named = {f"encoders.{modality}": f"encoder:{modality}" for modality in module.encoders}
+    named |= {part: part for part in ("fusion", "head") if hasattr(module, part)}
+    return {path: stage for path, stage in named.items() if not isinstance(module.get_submodule(path), nn.Identity)}
 
 
 def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:

@@ -130,7 +130,7 @@ class RepoAttention(nn.Module):
     def forward(self, image: Tensor, question: Tensor) -> Tensor:
         joint = self.image(image) * self.question(question)[:, :, None, None]
         weights = self.glimpses(joint.relu()).flatten(2).softmax(-1)  # [B, 2, HW]
-        seen = torch.matmul(weights, image.flatten(2).transpose(1, 2))  # [B, 2, 2048]
+        seen = (weights.unsqueeze(2) * image.flatten(2).unsqueeze(1)).sum(-1)  # [B, 2, 2048]; no matmul, as there
         return torch.cat([seen.flatten(1), question], 1)
 
 

@@ -41,7 +41,7 @@ def command(
     NETWORK is a workload's name, a layer dump, FILE.py:factory or package.module:factory, a torch.export program (.pt2)
     or an ONNX file. Nothing is computed and no weight is loaded.
     """
-    from mmsim.graph import dump
+    from mmsim.layer_dump import dump
 
     graph = source.graph()
     if batch is not None:

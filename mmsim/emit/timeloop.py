@@ -7,14 +7,16 @@ that the v0.4 Python front end and the C++ behind it accept: `width` and `depth`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from mmsim._yaml import Quoted
-from mmsim.nest.constraints import resolve
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage
 from mmsim.emit.accelergy import system_name
 from mmsim.errors import InputError
+from mmsim.nest.constraints import resolve
+from mmsim.nest.mapping import Mapping as LoopMapping
+from mmsim.nest.mapping import spatial_name, to_timeloop
 from mmsim.problem import DataSpace, Problem
 from mmsim.solution import Objective
 
@@ -248,32 +250,31 @@ def mapper(
     }
 
 
-def mapping(directives: Sequence[Mapping[str, Any]], arch: Arch) -> list[Spec]:
-    """Timeloop's own directives, as its C++ and `mmsim.nest` write them, in the form that v0.4 files take.
+def mapping(mapping: LoopMapping, arch: Arch, problem: Problem) -> list[Spec]:
+    """The ``mapping`` of a v0.4 file, innermost level first, every dimension spelled out.
 
-    There a fan-out is called by its node (``PE``, not ``inter_PE_spatial``), has spatial loops only,
-    and factors are a list of ``C=3``. Raises `InputError` for what that form cannot say: temporal
-    loops at a fan-out, imperfect factors.
-
-    >>> mapping([{"target": "DRAM", "type": "temporal", "factors": "C3 M1", "permutation": "M C"}], arch)
-    [{'target': 'DRAM', 'type': 'temporal', 'factors': ['C=3', 'M=1'], 'permutation': ['M', 'C']}]
+    It differs from what Timeloop's C++ reads and prints (`mmsim.nest.mapping.to_timeloop`): a fan-out
+    is called by its node (``PE``, not ``inter_PE_spatial``) and has spatial loops only, and factors
+    are a list of ``C=3``. Raises `InputError` for what v0.4 cannot say: temporal loops at a fan-out,
+    imperfect factors.
     """
-    fanouts = {f"inter_{node.name}_spatial": node.name for node in arch.fanouts}
-    out = []
-    for directive in directives:
+    fanouts = {spatial_name(node.name): node.name for node in arch.fanouts}
+    out: list[Spec] = []
+    for directive in to_timeloop(mapping, arch, problem):
         target = directive["target"]
-        if directive["type"] not in ("temporal", "spatial"):
-            if target not in fanouts:
-                out.append({**directive, "type": "dataspace"})
-            continue
-        factors = str(directive["factors"]).split()
-        if any("," in factor for factor in factors):
-            raise InputError("imperfect factors have no place in a v0.4 mapping", field=target)
-        if target in fanouts and directive["type"] == "temporal":
-            if any(int(factor[1:]) > 1 for factor in factors):
-                raise InputError("a fan-out has no temporal loops in a v0.4 mapping", field=target)
-            continue
-        loops = {"factors": [f"{factor[0]}={factor[1:]}" for factor in factors]}
-        order = {"permutation": str(directive["permutation"]).split()}
-        out.append({**directive, "target": fanouts.get(target, target), **loops, **order})
+        if directive["type"] in ("temporal", "spatial"):
+            factors = directive["factors"].split()
+            if any("," in factor for factor in factors):
+                raise InputError("imperfect factors have no place in a v0.4 mapping", field=target)
+            if target in fanouts and directive["type"] == "temporal":
+                if any(factor[1:] != "1" for factor in factors):
+                    raise InputError("a fan-out has no temporal loops in a v0.4 mapping", field=target)
+                continue
+            loops = {
+                "factors": [f"{factor[0]}={factor[1:]}" for factor in factors],
+                "permutation": directive["permutation"].split(),
+            }
+            out.append({**directive, "target": fanouts.get(target, target), **loops})
+        elif target not in fanouts:
+            out.append({**directive, "type": "dataspace"})
     return out

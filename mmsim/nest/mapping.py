@@ -183,9 +183,9 @@ def _spatial_order(level: Level, dims: list[str]) -> tuple[list[str], int]:
 
 
 def _written(loops: tuple[Loop, ...], order: list[str]) -> dict[str, str]:
-    named = {loop.dim: loop for loop in loops}
-    factors = " ".join(_factor_text(named.get(dim, Loop(dim, 1))) for dim in order)
-    return {"factors": factors, "permutation": " ".join(order)}
+    """Factors and permutation; `order` begins with the dimensions of `loops`, in their order."""
+    spelled = [*loops, *(Loop(dim, 1) for dim in order[len(loops) :])]
+    return {"factors": " ".join(map(_factor_text, spelled)), "permutation": " ".join(order)}
 
 
 def _factor_text(loop: Loop) -> str:
@@ -205,7 +205,7 @@ def _directives(value: object, arch: Arch) -> Dict[tuple[str, str], tuple[str, d
         kind, target = item.get("type"), item.get("target")
         if kind not in _TYPES:
             raise InputError(f"{kind!r} is not one of {', '.join(_TYPES)}", field=f"{where}.type")
-        if target not in targets:
+        if not isinstance(target, str) or target not in targets:
             raise InputError(f"{target!r} is not one of {', '.join(targets)}", field=f"{where}.target")
         kind = kind if kind in ("temporal", "spatial") else "dataspace"
         if kind == "spatial" and not isinstance(targets[target], Fanout):
@@ -226,6 +226,10 @@ def _level(
     split = item.get("split", len(spatial))
     if isinstance(split, bool) or not isinstance(split, int) or split < 0:
         raise InputError(f"expected a whole number, got {split!r}", field=f"{where}.split")
+    for loops in (temporal, spatial[:split], spatial[split:]):
+        named = [loop.dim for loop in loops]
+        if len(set(named)) != len(named):
+            raise InputError("a dimension stands twice", field=where or target)
     return Level(
         node=node.name,
         keep=frozenset()
@@ -257,6 +261,7 @@ def _loops(where: str, item: dict[str, Any], problem: Problem) -> list[Loop]:
     """Every dimension's loop in the order of the permutation, those of factor 1 too."""
     dims = [dim for dim, _ in problem.dims]
     factors = _factors(item.get("factors", ""), f"{where}.factors", problem)
+    twice = len(factors) - len({loop.dim for loop in factors})
     order = item.get("permutation", "")
     if not isinstance(order, (str, list)) or not all(isinstance(part, str) for part in order):
         raise InputError("expected dimensions, innermost first", field=f"{where}.permutation")
@@ -264,18 +269,30 @@ def _loops(where: str, item: dict[str, Any], problem: Problem) -> list[Loop]:
     for dim in order:
         if dim not in dims:
             raise InputError(f"unknown dimension {dim!r}", field=f"{where}.permutation")
-    if len(set(order)) != len(order):
+    if len(order) - len(set(order)) > twice:
         raise InputError("a dimension stands twice", field=f"{where}.permutation")
-    return [factors.get(dim, Loop(dim, 1)) for dim in order + [dim for dim in dims if dim not in order]]
+    found = []
+    for dim in order + [dim for dim in dims if dim not in order]:
+        loop = next((loop for loop in factors if loop.dim == dim), Loop(dim, 1))
+        if loop in factors:
+            factors.remove(loop)
+        found.append(loop)
+    if factors:
+        raise InputError(f"{factors[0].dim} stands twice", field=f"{where}.factors")
+    return found
 
 
-def _factors(value: object, field: str, problem: Problem) -> dict[str, Loop]:
-    """``"C3,2 M8"`` or ``[C=3, M=8]``; the factor 0 is the whole dimension."""
+def _factors(value: object, field: str, problem: Problem) -> list[Loop]:
+    """``"C3,2 M8"`` or ``[C=3, M=8]``; the factor 0 is the whole dimension.
+
+    In a fan-out a dimension may stand twice, once on each axis (Timeloop itself has no way to say so);
+    the permutation then names it twice as well.
+    """
     if not isinstance(value, (str, list)) or not all(isinstance(part, str) for part in value):
         raise InputError("expected factors such as 'C3 M8'", field=field)
     text = value if isinstance(value, str) else " ".join(value)
     sizes = problem.shape
-    found: dict[str, Loop] = {}
+    found: list[Loop] = []
     end = 0
     for match in _FACTOR.finditer(text):
         dim, steps, last = match[1], int(match[2]), match[3]
@@ -284,12 +301,10 @@ def _factors(value: object, field: str, problem: Problem) -> dict[str, Loop]:
         end = match.end()
         if dim not in sizes:
             raise InputError(f"unknown dimension {dim!r}", field=field)
-        if dim in found:
-            raise InputError(f"{dim} stands twice", field=field)
         loop = Loop(dim, steps or sizes[dim], int(last) if last else 0)
         if not 1 <= loop.residual <= loop.factor <= MAX_FACTOR:
             raise InputError(f"{match[0]!r}: expected 1 <= last <= factor", field=field)
-        found[dim] = loop
+        found.append(loop)
     if text[end:].strip(" \t\n,"):
         raise InputError(f"not a factor: {text[end:].strip()[:20]!r}", field=field)
     return found

@@ -117,7 +117,8 @@ def _gathered(arguments: list[Any], values: list[Any]) -> list[Any]:
     if arguments and len(values) >= len(arguments) and (declared := _declared(arguments[-1])).startswith("List["):
         part = fx.Node if "Tensor" in declared else int
         rest = values[len(arguments) - 1 :]
-        if all(isinstance(item, part) for item in rest):
+        loose = len(rest) > 1 or part is fx.Node or arguments[-1].N is None  # int[1] takes a single number as it is
+        if loose and all(isinstance(item, part) for item in rest):
             return [*values[: len(arguments) - 1], tuple(rest)]
     return values
 
@@ -143,7 +144,7 @@ def _takes(argument: Any, value: Any) -> bool:
         return isinstance(value, _NOT_NUMBERS[argument.name])
     if declared == "Tensor":
         return isinstance(value, fx.Node)
-    if declared.startswith("List[Tensor") or declared.startswith("List[Optional[Tensor"):
+    if declared.startswith(("List[Tensor", "List[Optional[Tensor")):
         return isinstance(value, (list, tuple)) and all(part is None or isinstance(part, fx.Node) for part in value)
     if declared.startswith("List["):
         return isinstance(value, (list, tuple, int))

@@ -99,9 +99,9 @@ def _record_real(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -
     recorder = _recorder(module)
     for path, tensor in nested.tensors(inputs):
         recorder.placeholder(path, tensor)
-    with swapped(module, lambda path, value: _known(recorder, path, value)):
-        with torch.no_grad(), observed(recorder, None, whole):
-            out = _call(module, inputs)
+    known = swapped(module, lambda path, value: _known(recorder, path, value))
+    with known, torch.no_grad(), observed(recorder, None, whole):
+        out = _call(module, inputs)
     return recorder.finish(out)
 
 

@@ -85,7 +85,7 @@ def _part(node: fx.Node, tensors: dict[fx.Node, tuple[Tensor, ...]]) -> tuple[Te
 def _results(node: fx.Node, operands: list[tuple[str, Tensor]], outputs: dict[fx.Node, None]) -> tuple[Tensor, ...]:
     """The tensors that a call gives: ``name``, or ``name.0``, ``name.1``, ... for several."""
     flat = list(_flat(node.meta["shape"], node.meta["dtype"]))
-    known = all(tensor.role == "constant" for _, tensor in operands)
+    known = all(tensor.role in ("constant", "buffer") for _, tensor in operands)
     returned = node in outputs or any(user in outputs for user in node.users if user.target is replay.getitem)
     role: Role = "output" if returned else "constant" if known else "activation"
     single = len(flat) == 1 and isinstance(node.meta["dtype"], str)

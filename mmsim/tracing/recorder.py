@@ -134,10 +134,8 @@ class Recorder:
         node = self._nodes.get(id(tensor))
         if node is None:
             path, value = self._weights.get(id(tensor), (None, tensor))
-            if path:
-                node = self._attribute(path, value, "weight" if isinstance(value, nn.Parameter) else "buffer")
-            else:
-                node = self._attribute(f"_constant_{len(self.attributes)}", value, "constant")
+            op = "weight" if isinstance(value, nn.Parameter) else "buffer" if path else "constant"
+            node = self._attribute(path or f"_constant_{len(self.attributes)}", value, op)
             self._bind(tensor, node)
         return node
 

@@ -112,7 +112,7 @@ class Shadows:
         if op is aten.index.Tensor:
             return op(args[0], [part for index in args[1] for part in self._integer_indices(index)])
         if op is aten.masked_select.default and (mask := self.of(args[1])) is not None:
-            shape = torch.broadcast_shapes(args[0].shape, mask.shape)
+            shape = torch.broadcast_shapes(args[0].shape, mask.shape)  # type: ignore[no-untyped-call]
             source, mask = args[0].expand(shape), mask.expand(shape)
             return aten.index.Tensor(source, self._integer_indices(mask))
         return op(*args, **kwargs)  # raises again, with torch's own message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 from mmsim.errors import InputError
@@ -16,10 +16,9 @@ MOST_LISTED = 8
 def declared(graph: Graph, stages: Mapping[str, str], *, is_free: Callable[[Layer], bool]) -> Graph:
     """`graph` with the stages of `stages`; a free operation between modules joins its neighbours.
 
-    Raises `InputError` for a path that no operation has, naming near ones, and one error that lists every
-    operation that no path claims.
+    Raises one `InputError` that lists every operation that no path claims.
     """
-    parsed = _parsed(graph, stages)
+    parsed = {path: Stage.parse(stage) for path, stage in stages.items()}
     claimed = {layer.id: _claim(layer.module_path, parsed) for layer in graph.layers}
     unclaimed = [layer for layer in graph.layers if claimed[layer.id] is None]
     claimed |= _joined(graph, claimed, [layer for layer in unclaimed if is_free(layer)])
@@ -31,7 +30,7 @@ def declared(graph: Graph, stages: Mapping[str, str], *, is_free: Callable[[Laye
 
 def overridden(graph: Graph, stages: Mapping[str, str]) -> Graph:
     """`graph` with the stages of some module paths changed, the others as they are."""
-    parsed = _parsed(graph, stages)
+    parsed = {path: Stage.parse(stage) for path, stage in stages.items()}
     chosen = {layer.id: _claim(layer.module_path, parsed) or layer.stage for layer in graph.layers}
     return _with(graph, chosen, f"{graph.provenance.stages}, changed for {', '.join(stages)}")
 
@@ -41,14 +40,12 @@ def _with(graph: Graph, stages: Mapping[int, Stage], how: str) -> Graph:
     return replace(graph, layers=layers, provenance=replace(graph.provenance, stages=how))
 
 
-def _parsed(graph: Graph, stages: Mapping[str, str]) -> dict[str, Stage]:
-    """The mapping with stages read and paths known to exist."""
-    paths = {prefix for layer in graph.layers for prefix in _prefixes(layer.module_path)}
-    for path in stages:
-        if path not in paths:
-            near = difflib.get_close_matches(path, paths, n=3) or sorted(p for p in paths if p and "." not in p)
-            raise InputError(f"no module {path!r} ran; near ones: {', '.join(near[:MOST_LISTED])}", field="stages")
-    return {path: Stage.parse(stage) for path, stage in stages.items()}
+def check_paths(paths: Iterable[str], known: Collection[str]) -> None:
+    """Raise `InputError` for a module path that the network does not have, naming near ones."""
+    for path in paths:
+        if path not in known:
+            near = difflib.get_close_matches(path, known, n=3) or sorted(p for p in known if p and "." not in p)
+            raise InputError(f"no module {path!r}: did you mean {' or '.join(near[:MOST_LISTED])}?", field="stages")
 
 
 def _prefixes(path: str) -> Iterable[str]:

@@ -13,7 +13,9 @@ from fractions import Fraction
 from itertools import product
 from typing import Any, TypeAlias, cast
 
+from mmsim.errors import InputError
 from mmsim.graph import Graph
+from mmsim.layer import Layer
 from mmsim.size import Monomial, Polynomial, Size, polynomial
 
 Sizes: TypeAlias = Mapping[str, int]
@@ -39,9 +41,17 @@ def symbolic(graph_at: Callable[[Sizes], Graph], points: Mapping[str, Sequence[i
     merged = fit.merge(graphs)
     if fit.highest >= min(TOTAL_DEGREE, DEGREE * len(points)):  # every point was needed: none has checked the result
         check = _point(points, (DEGREE + 1,) * len(points))
-        if merged.at(**{name: value for name, value in check.items() if name in merged.symbols}) != graph_at(check):
+        if _at(merged, check) != graph_at(check):
             raise NotPolynomial(f"the fit does not hold at {_text(check)}")
     return merged
+
+
+def _at(graph: Graph, sizes: Sizes) -> Graph | None:
+    """The graph at these sizes; None when one of its own is then no whole number."""
+    try:
+        return graph.at(**{name: value for name, value in sizes.items() if name in graph.symbols})
+    except InputError:
+        return None
 
 
 def _point(points: Mapping[str, Sequence[int]], steps: Iterable[int]) -> dict[str, int]:
@@ -80,14 +90,18 @@ class _Fit:
         if all(type(value) is int for value in values):
             return self._size(tuple(values), where)
         if any(type(value) is not type(first) for value in values):
-            raise NotPolynomial(f"{where}: {first!r} and {next(v for v in values if type(v) is not type(first))!r}")
-        if isinstance(first, tuple) and all(len(value) == len(first) for value in values):
+            raise NotPolynomial(f"{where}: {first} and {next(v for v in values if type(v) is not type(first))}")
+        if isinstance(first, tuple):
+            lengths = sorted({len(value) for value in values})
+            if len(lengths) > 1:
+                raise NotPolynomial(f"{where}: {' or '.join(map(str, lengths))} values")
             return tuple(self._merged(parts, where) for parts in zip(*values, strict=True))
         if is_dataclass(first):
-            where = getattr(first, "module_path", "") or getattr(first, "name", "") or where
+            if isinstance(first, Layer):
+                where = f"{first.op} in {first.module_path or 'the network itself'}"
             parts = {f.name: [getattr(value, f.name) for value in values] for f in fields(first)}
             return replace(cast(Any, first), **{name: self._merged(part, where) for name, part in parts.items()})
-        raise NotPolynomial(f"{where}: {first!r} and {next(v for v in values if v != first)!r}")
+        raise NotPolynomial(f"{where}: {first} and {next(v for v in values if v != first)}")
 
     def _size(self, values: tuple[int, ...], where: str) -> Size:
         if values not in self._known:

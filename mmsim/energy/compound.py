@@ -1,0 +1,173 @@
+"""Compound components: a user's class built of other classes, in Accelergy's v0.4 form.
+
+::
+
+    components:
+      version: 0.4
+      classes:
+      - name: smart_glb
+        attributes: {width: 64, depth: 1024, n_banks: 4}
+        subcomponents:
+        - {name: storage, class: SRAM, attributes: {width: width, depth: depth, n_banks: n_banks}}
+        - {name: "counter[1..2]", class: intadder, attributes: {width: log2(depth)}}
+        actions:
+        - name: read
+          subcomponents:
+          - {name: storage, actions: [{name: read}]}
+          - {name: "counter[1..2]", actions: [{name: compute}]}
+
+Values are arithmetic over the component's own attributes. A name with a range stands for that many
+equal parts; an action of such a name acts on all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from mmsim import files
+from mmsim.arch.arithmetic import number
+from mmsim.energy.estimate import Estimate, Process, estimate
+from mmsim.errors import InputError
+
+MAX_DEPTH = 16  # of classes made of classes
+_RANGE = re.compile(r"\[(\d{1,9})\.\.([^\]]+)\]$")
+
+
+class ActionRef(msgspec.Struct, frozen=True):
+    """An action of a part, `action_share` or `repeat` times."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+    action_share: float | int | str = 1
+    repeat: float | int | str = 1
+
+
+class PartActions(msgspec.Struct, frozen=True):
+    """What one action does to one part."""
+
+    name: str
+    actions: list[ActionRef]
+
+
+class Action(msgspec.Struct, frozen=True):
+    """An action of the compound component."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+    subcomponents: list[PartActions] = []
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part: its class and what its attributes are."""
+
+    name: str
+    class_: str = msgspec.field(name="class")
+    attributes: dict[str, Any] = {}
+    area_share: float | int | str = 1
+
+
+class CompoundClass(msgspec.Struct, frozen=True):
+    """A class of the user."""
+
+    name: str
+    subcomponents: list[Part]
+    actions: list[Action]
+    attributes: dict[str, Any] = {}
+
+
+class _Components(msgspec.Struct, frozen=True):
+    classes: list[CompoundClass] = []
+    version: float | str = "0.4"
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The user's classes by name, over the built-in ones."""
+
+    by_name: Mapping[str, CompoundClass] = field(default_factory=dict)
+
+    def estimate(self, kind: str, attributes: Mapping[str, object], process: Process, depth: int = 0) -> Estimate:
+        """The component of class `kind`; raises `InputError` naming class, part and attribute."""
+        compound = self.by_name.get(kind)
+        if compound is None:
+            return estimate(kind, attributes, process)
+        if depth > MAX_DEPTH:
+            raise InputError(f"class {kind!r} is made of itself")
+        given = {**compound.attributes, **{key: value for key, value in attributes.items() if value is not None}}
+        parts = {part.name: self._part(part, given, process, depth) for part in compound.subcomponents}
+        energy = {action.name: _action(action, parts, given, kind) for action in compound.actions}
+        energy.setdefault("leak", sum(n * part.energy_pj.get("leak", 0.0) for n, part in parts.values()))
+        area = sum(
+            n * part.area_um2 * _value(spec.area_share, given, f"{kind}.{spec.name}.area_share")
+            for spec, (n, part) in zip(compound.subcomponents, parts.values(), strict=True)
+        )
+        return Estimate(energy, area, f"compound of {', '.join(part.class_ for part in compound.subcomponents)}")
+
+    def _part(self, part: Part, given: Mapping[str, object], process: Process, depth: int) -> tuple[float, Estimate]:
+        """How many, and one's estimate."""
+        attributes = {
+            **{key: given[key] for key in ("technology", "global_cycle_seconds") if key in given},
+            **{key: _attribute(value, given) for key, value in part.attributes.items()},
+        }
+        try:
+            return _count(part.name, given), self.estimate(part.class_, attributes, process, depth + 1)
+        except InputError as error:
+            raise InputError(error.message, field=".".join(x for x in (part.name, error.field) if x)) from None
+
+
+def parse(value: object, *, file: str) -> Classes:
+    """The classes of a file with ``components:``, from its plain values."""
+    top = value.get("components") if isinstance(value, dict) else None
+    if top is None:
+        return Classes()
+    try:
+        found = files.check(top, _Components, file=file)
+    except InputError as error:
+        raise InputError(error.message, file=file, field=f"components.{error.field}") from None
+    return Classes({compound.name: compound for compound in found.classes})
+
+
+def _action(
+    action: Action, parts: Mapping[str, tuple[float, Estimate]], given: Mapping[str, object], kind: str
+) -> float:
+    total = 0.0
+    for reference in action.subcomponents:
+        if reference.name not in parts:
+            raise InputError(f"no part {reference.name!r}", field=f"{kind}.actions.{action.name}")
+        count, part = parts[reference.name]
+        for called in reference.actions:
+            where = f"{kind}.actions.{action.name}.{reference.name}"
+            if called.name not in part.energy_pj:
+                raise InputError(f"no action {called.name!r}: one of {', '.join(part.energy_pj)}", field=where)
+            share = _value(called.action_share, given, where) * _value(called.repeat, given, where)
+            total += count * share * part.energy_pj[called.name]
+    return total
+
+
+def _count(name: str, given: Mapping[str, object]) -> float:
+    """How many parts ``counter[1..n_banks]`` stands for."""
+    match = _RANGE.search(name)
+    return max(_value(match[2], given, name) - int(match[1]) + 1, 0) if match else 1
+
+
+def _attribute(value: object, given: Mapping[str, object]) -> object:
+    """Arithmetic over the component's attributes worked out; its attributes by name; other text stays."""
+    if isinstance(value, str) and value in given:
+        return given[value]
+    try:
+        return _value(value, given, "")
+    except InputError:
+        return value
+
+
+def _value(value: object, given: Mapping[str, object], where: str) -> float:
+    numbers = {k: v for k, v in given.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    try:
+        return number(value, numbers)
+    except InputError as error:
+        raise InputError(error.message, field=where) from None

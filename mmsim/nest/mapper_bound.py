@@ -1,0 +1,142 @@
+"""Lower bounds: what any completion of a partial mapping must still cost."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mmsim.arch.model import Storage
+from mmsim.nest.mapper_plan import Flow, Plan
+from mmsim.nest.mapper_rows import Live, Rows, times
+from mmsim.nest.mapspace import Array
+
+
+def bound(plan: Plan, rows: Rows) -> None:
+    """Fill in `rows.bound` and `rows.cycles`, the least energy and cycles of any completion.
+
+    A continuation costs no less than what it continues, so its parent's bounds hold too.
+    """
+    rows.cycles = cycles_bound(plan, rows)
+    rows.guess = rows.energy + _pending(plan, rows) + plan.future(rows.slot)
+    rows.bound = rows.guess - _first_accesses(plan, rows)
+    if rows.parent is not None:
+        rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
+        rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
+
+
+def cycles_bound(plan: Plan, rows: Rows) -> Array:
+    """Time steps if every fan-out to come were used in full, or what counted words need."""
+    steps = np.prod((rows.left - 1) * rows.steps + rows.last_steps, axis=0)
+    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.least_cycles))
+    for k in {k for k, _ in rows.words}:
+        rate = plan.rates(k)
+        instances = plan.most_instances[k]
+        reads, writes = rows.words[k, "read"] / instances, rows.words[k, "write"] / instances
+        for words, limit in ((reads, rate[0]), (writes, rate[1]), (reads + writes, rate[2])):
+            if limit is not None:
+                cycles = np.maximum(cycles, np.floor(words / limit))
+    return cycles
+
+
+def _pending(plan: Plan, rows: Rows) -> Array:
+    """The least that the boundaries begun must still cost.
+
+    The innermost loop still to come is of some dimension: data spaces that it indexes are refetched
+    as of now, only the others may yet keep their tiles. The bound is the best of these cases.
+    """
+    groups = plan.signatures
+    total = np.zeros(len(rows))
+    now = np.zeros((len(plan.space.spaces), len(rows)))
+    least = np.zeros_like(now)
+    for flow, live in rows.live.items():
+        closed, at_once, at_least = _flow_bounds(plan, rows, flow, live)
+        total += closed
+        now[flow.boundary.space] += at_once
+        least[flow.boundary.space] += at_least
+    best = np.full(len(rows), np.inf)
+    for dims, relevant in groups:
+        moves = (rows.left[list(dims)] > 1).any(axis=0)
+        cost = np.where(np.array(relevant)[:, None], now, least).sum(axis=0)
+        best = np.where(moves, np.minimum(best, cost), best)
+    return total + np.where(np.isfinite(best), best, least.sum(axis=0))
+
+
+def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live) -> tuple[Array, Array, Array]:
+    """Cost of closed rows; of open rows when they close at once; of open rows when they keep their tile."""
+    space = flow.boundary.space
+    irrelevant = plan.irrelevant[space]
+    ahead = plan.fan_between(rows.slot, flow)
+    words = live.words * live.shared
+    words = words / ahead if space in plan.halo else words
+    zero = np.zeros(len(rows))
+    closed = zero
+    if live.runs.size:
+        runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
+        reads = np.maximum(1.0, np.prod(runs, axis=0) / ahead)
+        closed = np.where(live.open, 0.0, words * reads * flow.read_pj)
+    slid = plan.least_slide(space, live.tile) if space in plan.halo else 1.0
+    child, parent = times(rows, plan.known(flow.child_group)), times(rows, plan.known(flow.parent_group))
+    reads_now = np.maximum(1.0, np.prod(parent[irrelevant], axis=0) / ahead)
+    once = _once(plan, rows, flow.parent_group, irrelevant)
+    at_once = slid * (words * reads_now * flow.read_pj + live.words * np.prod(child[irrelevant], axis=0) * flow.fill_pj)
+    at_least = slid * (
+        words * once * flow.read_pj + live.words * _once(plan, rows, flow.child_group, irrelevant) * flow.fill_pj
+    )
+    return closed, np.where(live.open, at_once, zero), np.where(live.open, at_least, zero)
+
+
+def _once(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Array:
+    """(R) instances that must be filled once at least."""
+    g = plan.known(group)
+    if g is None:
+        return np.ones(len(rows))
+    copies = np.where(rows.left > 1, rows.copies[g], rows.last_copies[g])
+    return np.asarray(np.prod(copies[irrelevant], axis=0))
+
+
+def _first_accesses(plan: Plan, rows: Rows) -> Array:
+    """The most that first reads and fills of outputs may save."""
+    saved = np.zeros(len(rows))
+    for flow in plan.flows:
+        if flow.is_output:
+            irrelevant = plan.irrelevant[flow.boundary.space]
+            for group, pj in ((flow.parent_group, flow.first_read_pj), (flow.child_group, flow.first_fill_pj)):
+                if pj:
+                    copies = np.minimum(plan.fan_ahead(rows.slot, group), np.prod(rows.left[irrelevant], axis=0))
+                    most = _once(plan, rows, group, irrelevant) * copies
+                    saved += plan.whole[flow.boundary.space] * pj * most
+    return saved
+
+
+def fits(plan: Plan, k: int, tile: Array) -> Array:
+    """(R) whether tiles fit the memory of slot `k` and all memories outside it."""
+    sizes = plan.space.sizes[:, None]
+    inside = np.minimum(tile, sizes)
+    fine = np.ones(tile.shape[1], dtype=bool)
+    for outer, spaces in plan.kept.items():
+        if outer >= k and math.isfinite(plan.capacity[outer]) and spaces:
+            fine &= sum(plan.box(i, inside) for i in spaces) <= plan.capacity[outer]
+    return fine
+
+
+def instances(plan: Plan, rows: Rows, k: int) -> Array:
+    """(R) instances of slot `k`'s memory in use, once every slot is decided."""
+    g = plan.known(plan.fanouts_below(k))
+    return np.ones(len(rows)) if g is None else np.asarray(np.prod(rows.last_copies[g], axis=0))
+
+
+def final_cycles(plan: Plan, rows: Rows) -> Array:
+    """(R) cycles of complete mappings: computing, or the slowest memory."""
+    cycles = np.prod(rows.last_steps, axis=0)
+    for k, slot in enumerate(plan.slots):
+        if (k, "read") not in rows.words:
+            continue
+        assert isinstance(slot.node, Storage)
+        used = instances(plan, rows, k)
+        reads, writes = rows.words[k, "read"] / used, rows.words[k, "write"] / used
+        rate = plan.rates(k)
+        for words, limit in ((reads, rate[0]), (writes, rate[1]), (reads + writes, rate[2])):
+            if limit is not None:
+                cycles = np.maximum(cycles, np.ceil(words / limit - 1e-9))
+    return cycles

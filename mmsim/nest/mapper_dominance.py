@@ -1,0 +1,59 @@
+"""Which partial mappings another one makes superfluous: the same in all that matters later, and no cheaper."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.nest.mapper_plan import Plan
+from mmsim.nest.mapper_rows import Ints, Rows
+from mmsim.nest.mapspace import Array
+
+
+def undominated(plan: Plan, rows: Rows) -> Ints:
+    """Rows in order of their energy bound, without those that the cheapest row of the same future dominates."""
+    key = _hash(_future(plan, rows), len(rows))
+    costs = _costs(plan, rows)
+    order = np.lexsort((rows.cycles, rows.bound, key))
+    first = np.concatenate([[True], key[order][1:] != key[order][:-1]])
+    leader = order[np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))]
+    worse = np.ones(len(order), dtype=bool)
+    for cost in costs:
+        worse &= cost[leader] <= cost[order]
+    return np.sort(order[first | ~worse])
+
+
+def _future(plan: Plan, rows: Rows) -> list[Array]:
+    """Columns that decide what a row may still become and what that adds."""
+    columns = [*rows.tile]
+    if plan.fanouts_below(rows.slot):
+        columns += [*rows.steps, *rows.last_steps]
+        for g in rows.copies:
+            columns += [*rows.copies[g], *rows.last_copies[g]]
+        if plan.other_axis(rows.slot):
+            columns += [*rows.factor]
+    for flow, live in rows.live.items():
+        columns += [live.open.astype(float), live.shared]
+        if flow.boundary.space in plan.halo:
+            columns += [*np.where(live.open, live.tile, 0), *live.fan, *live.gap]
+    return columns
+
+
+def _costs(plan: Plan, rows: Rows) -> list[Array]:
+    """Columns of which less is never worse."""
+    columns = [rows.energy, *rows.words.values()]
+    for flow, live in rows.live.items():
+        if live.runs.size:
+            irrelevant = plan.irrelevant[flow.boundary.space]
+            columns += [np.where(live.open, 0, live.words), *live.runs[irrelevant], *live.last_runs[irrelevant]]
+    return columns
+
+
+def _hash(columns: list[Array], rows: int) -> npt.NDArray[np.uint64]:
+    """(R) 64 bits of each row's values."""
+    key = np.zeros(rows, dtype=np.uint64)
+    for column in columns:
+        bits = np.ascontiguousarray(column).view(np.uint64)
+        key = (key ^ bits ^ (bits >> np.uint64(29))) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(32)
+    return key

@@ -1,0 +1,383 @@
+"""Many partial mappings at once, as columns of numpy arrays, and what one more slot does to them.
+
+A row is a mapping decided from the compute up to some slot. Per dimension it knows the tile so far
+(`tile`), how many of them cover the dimension (`left`), and the time steps of a full tile and of the
+last, cut one (`steps`, `last_steps`). Counts are exact for cut tiles: per dimension they are always
+(left - 1) x that of a full tile + that of the last one, and a data space's count is the product over
+the dimensions that do not index it times the words of its distinct tiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.nest.mapper_plan import Flow, OrderClass, Plan
+from mmsim.nest.mapspace import Array
+
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass
+class Live:
+    """A boundary whose traffic is not all counted yet, for each row.
+
+    While `open`, no loop over a dimension of the data space has been met above the child: what is
+    inside keeps the tile. Then each dimension's refetches are summed (`runs`, `last_runs`) until the
+    last fan-out below the parent has had its chance to serve equal requests with one read.
+    """
+
+    open: Bools  # (R)
+    words: Array  # (R) words of the distinct tiles, sliding windows already subtracted
+    tile: Array  # (D, R) the child's tile; empty unless windows overlap
+    fan: Array  # (D, R) spatial factors since the child; empty unless windows overlap
+    gap: Array  # (D, R) how far apart instances lie
+    shared: Array  # (R) part of the words left when instances with equal tiles are served at once
+    runs: Array  # (D, R)
+    last_runs: Array  # (D, R)
+
+    def take(self, i: Ints) -> Live:
+        """The rows `i`."""
+        columns = (getattr(self, name) for name in Live.__dataclass_fields__)
+        return Live(*(a[..., i] if len(a) else np.empty((0, len(i))) for a in columns))
+
+
+@dataclass
+class Rows:
+    """Partial mappings in columns; `parent` and `origin` lead back to the rows they grew from."""
+
+    slot: int  # the next slot to decide
+    tile: Array  # (D, R)
+    left: Array  # (D, R)
+    steps: Array  # (D, R)
+    last_steps: Array  # (D, R)
+    copies: dict[int, Array]  # fan-outs below -> (D, R) instances of one dimension's tiles
+    last_copies: dict[int, Array]
+    energy: Array  # (R) pJ counted so far
+    words: dict[tuple[int, str], Array]  # (slot, "read" | "write") -> (R) words, where bandwidth is finite
+    live: dict[Flow, Live]
+    factor: Array  # (D, R) factors at the slot before
+    order: Ints  # (R) code of the loop order at the slot before
+    origin: Ints  # (R) row of `parent`
+    parent: Rows | None
+    bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
+    cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
+    guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy to expect, which rows are taken in order of
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def take(self, i: Ints) -> Rows:
+        """The rows `i`."""
+        return Rows(
+            self.slot,
+            self.tile[:, i],
+            self.left[:, i],
+            self.steps[:, i],
+            self.last_steps[:, i],
+            {g: a[:, i] for g, a in self.copies.items()},
+            {g: a[:, i] for g, a in self.last_copies.items()},
+            self.energy[i],
+            {c: a[i] for c, a in self.words.items()},
+            {b: live.take(i) for b, live in self.live.items()},
+            self.factor[:, i],
+            self.order[i],
+            self.origin[i],
+            self.parent,
+            self.bound[i] if self.bound.size else self.bound,
+            self.cycles[i] if self.cycles.size else self.cycles,
+            self.guess[i] if self.guess.size else self.guess,
+        )
+
+
+def join(parts: list[Rows]) -> Rows:
+    """Rows of the same slot and parent, one after another."""
+    a = parts[0]
+
+    def cat(arrays: list[Array]) -> Array:
+        return np.concatenate(arrays, axis=-1)
+
+    live = {
+        b: Live(*(cat([getattr(p.live[b], name) for p in parts]) for name in Live.__dataclass_fields__))
+        for b in a.live
+        if a.live[b].runs.size or any(p.live[b].open.any() for p in parts)
+    }
+    return Rows(
+        a.slot,
+        cat([p.tile for p in parts]),
+        cat([p.left for p in parts]),
+        cat([p.steps for p in parts]),
+        cat([p.last_steps for p in parts]),
+        {g: cat([p.copies[g] for p in parts]) for g in a.copies},
+        {g: cat([p.last_copies[g] for p in parts]) for g in a.copies},
+        cat([p.energy for p in parts]),
+        {c: cat([p.words[c] for p in parts]) for c in a.words},
+        live,
+        cat([p.factor for p in parts]),
+        np.concatenate([p.order for p in parts]),
+        np.concatenate([p.origin for p in parts]),
+        a.parent,
+        cat([p.bound for p in parts]),
+        cat([p.cycles for p in parts]),
+        cat([p.guess for p in parts]),
+    )
+
+
+def root(plan: Plan) -> Rows:
+    """The one row in which nothing is decided."""
+    ones = np.ones((plan.dims, 1))
+    left = plan.space.sizes[:, None].copy()
+    rows = Rows(
+        slot=0,
+        tile=ones,
+        left=left,
+        steps=ones,
+        last_steps=ones,
+        copies=dict.fromkeys(plan.groups, ones),
+        last_copies=dict.fromkeys(plan.groups, ones),
+        energy=np.full(1, plan.compute_pj),
+        words={channel: np.zeros(1) for channel in plan.channels},
+        live={},
+        factor=ones,
+        order=np.zeros(1, dtype=np.int64),
+        origin=np.zeros(1, dtype=np.int64),
+        parent=None,
+    )
+    open_flows(plan, rows, -1)
+    return rows
+
+
+def open_flows(plan: Plan, rows: Rows, child: int) -> None:
+    """Begin counting at the boundaries above slot `child`."""
+    for flow in plan.flows:
+        if flow.boundary.child != child:
+            continue
+        spans = plan.fans_ahead(child, flow) > 0
+        space = flow.boundary.space
+        empty = np.empty((0, len(rows)))
+        live = Live(
+            open=np.full(len(rows), child >= 0),  # a compute unit keeps nothing between two operations
+            words=plan.distinct_words(space, rows.tile),
+            tile=rows.tile if space in plan.halo else empty,
+            fan=np.ones_like(rows.tile) if space in plan.halo else empty,
+            gap=rows.tile if space in plan.halo else empty,
+            shared=np.ones(len(rows)),
+            runs=np.ones_like(rows.tile) if spans else empty,
+            last_runs=np.ones_like(rows.tile) if spans else empty,
+        )
+        if child < 0 and not spans:
+            count(
+                plan, rows, flow, live.words * np.prod(rows.left[plan.irrelevant[space]], axis=0), np.zeros(len(rows))
+            )
+        else:
+            rows.live[flow] = live
+
+
+def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> None:
+    """Add words to the energy and to the channels that they use."""
+    rows.energy = rows.energy + reads * flow.read_pj + fills * flow.fill_pj
+    b = flow.boundary
+    uses = [((b.parent, "read"), reads), ((b.child, "write"), fills)]
+    if flow.is_output:
+        uses.append(((b.parent, "write"), reads))
+    for channel, words in uses:
+        if channel in rows.words:
+            rows.words[channel] = rows.words[channel] + words
+
+
+def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
+    """Rows `i` with tiles larger by `factor` (D, R'), nothing counted; and the pieces of the last tile."""
+    size = plan.space.sizes[:, None]
+    old = rows.tile[:, i]
+    tile = old * factor
+    left = np.ceil(rows.left[:, i] / factor)
+    pieces = np.ceil((np.remainder(size - 1, tile) + 1) / old)
+    steps, last_steps = rows.steps[:, i], rows.last_steps[:, i]
+    copies = {g: a[:, i] for g, a in rows.copies.items()}
+    last_copies = {g: a[:, i] for g, a in rows.last_copies.items()}
+    if plan.slots[rows.slot].spatial:
+        last_steps = np.where(pieces > 1, steps, last_steps)
+        below = plan.fanouts_below(rows.slot)
+        for g in copies:
+            if g <= below:
+                last_copies[g] = (pieces - 1) * copies[g] + last_copies[g]
+                copies[g] = copies[g] * factor
+    else:
+        last_steps = (pieces - 1) * steps + last_steps
+        steps = steps * factor
+        last_copies = {g: np.where(pieces > 1, copies[g], a) for g, a in last_copies.items()}
+    grown = Rows(
+        rows.slot + 1,
+        tile,
+        left,
+        steps,
+        last_steps,
+        copies,
+        last_copies,
+        rows.energy[i],
+        {c: a[i] for c, a in rows.words.items()},
+        {b: live.take(i) for b, live in rows.live.items()},
+        factor,
+        np.zeros(len(i), dtype=np.int64),
+        i,
+        rows,
+    )
+    return grown, pieces
+
+
+def times(rows: Rows, group: int | None) -> Array:
+    """(D, R) instances of tiles along each dimension, fan-outs from `group` on counted one by one."""
+    if group is None or group not in rows.copies:
+        return rows.left
+    return (rows.left - 1) * rows.copies[group] + rows.last_copies[group]
+
+
+def spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
+    """Rows `i` after a spatial slot: equal requests of different instances are served by one read."""
+    k = before.slot
+    rows, pieces = grow(plan, before, i, factor)
+    for flow, live in list(rows.live.items()):
+        if not flow.boundary.child < k < flow.boundary.parent:
+            continue
+        live.last_runs = np.where(pieces > 1, live.runs, live.last_runs)
+        if flow.boundary.space in plan.halo:
+            live.gap = np.where((factor > 1) & (live.fan == 1), before.tile[:, i], live.gap)
+            live.fan = live.fan * factor
+            live.shared = plan.shared(flow.boundary.space, live.fan, live.gap)
+        if plan.fans_ahead(k, flow) == 0:
+            _settle(plan, rows, flow, live)
+    return rows
+
+
+def _settle(plan: Plan, rows: Rows, flow: Flow, live: Live) -> None:
+    """Count the reads of rows that are closed, now that no fan-out below the parent is left."""
+    irrelevant = plan.irrelevant[flow.boundary.space]
+    runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
+    reads = live.words * live.shared * np.prod(runs, axis=0)
+    count(plan, rows, flow, np.where(live.open, 0.0, reads), np.zeros(len(rows)))
+    live.runs = live.last_runs = np.empty((0, len(rows)))
+
+
+def loop(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
+    """Rows `i` after a memory's loops, once for each class of loop orders."""
+    k = before.slot
+    groups = plan.group_dims(k)
+    moves = factor > 1
+    pattern = np.zeros(len(i), dtype=np.int64)
+    for bit, dims in enumerate(groups):
+        pattern |= moves[list(dims)].any(axis=0).astype(np.int64) << bit
+    found = []
+    for code in np.unique(pattern):
+        here = np.flatnonzero(pattern == code)
+        base, pieces = grow(plan, before, i[here], factor[:, here])
+        inside = {g: times_before(before, i[here], g) for g in (None, *plan.groups)}
+        for cls in plan.order_classes(k, frozenset(b for b in range(len(groups)) if code >> b & 1)):
+            found.append(_ordered(plan, before, base, pieces, inside, cls))
+    return found
+
+
+def times_before(before: Rows, i: Ints, group: int | None) -> Array:
+    """`times` of the rows `i` before the slot."""
+    if group is None or group not in before.copies:
+        return before.left[:, i]
+    return (before.left[:, i] - 1) * before.copies[group][:, i] + before.last_copies[group][:, i]
+
+
+def _ordered(
+    plan: Plan, before: Rows, base: Rows, pieces: Array, inside: dict[int | None, Array], cls: OrderClass
+) -> Rows:
+    """A copy of `base` in which the loops stand in the order of `cls`."""
+    rows = base.take(np.arange(len(base)))
+    k = before.slot
+    rows.order = np.full(len(rows), plan.order_code(k, cls), dtype=np.int64)
+    for flow, live in list(rows.live.items()):
+        space = flow.boundary.space
+        closes, absorbed = cls.closing[space], cls.absorbed[space]
+        if closes or not live.open.all():
+            irrelevant = plan.irrelevant[space]
+            kept_out = [d for d in irrelevant if d not in absorbed]
+            _close(plan, rows, flow, live, pieces, inside, cls, kept_out)
+    if plan.kept[k]:
+        open_flows(plan, rows, k)
+    return rows
+
+
+def _close(
+    plan: Plan,
+    rows: Rows,
+    flow: Flow,
+    live: Live,
+    pieces: Array,
+    inside: dict[int | None, Array],
+    cls: OrderClass,
+    kept_out: list[int],
+) -> None:
+    """Count what the first relevant loop (if any) fixes for open rows, and go on summing closed ones."""
+    space = flow.boundary.space
+    absorbed = [d for d in plan.irrelevant[space] if d not in kept_out]
+    closes = bool(cls.closing[space])
+    if closes and space in plan.halo and live.open.any():
+        starts = times(rows, plan.known(flow.child_group))
+        step = rows.tile / rows.factor
+        words, window = plan.slide(space, live.words, live.tile, step, rows.factor > 1, starts, cls.closing[space])
+        live.words = np.where(live.open, words, live.words)
+        rows.order = np.where(
+            live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order
+        )
+
+    def product(group: int | None) -> Array:
+        whole = times(rows, group)
+        return np.prod(whole[absorbed], axis=0) * np.prod(inside[group][kept_out], axis=0)
+
+    ahead = live.runs.size > 0
+    if closes:
+        closing = live.open
+        fills = (
+            np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0)
+            if flow.fill_pj or plan.counts(flow)
+            else np.zeros(len(rows))
+        )
+        reads = np.zeros(len(rows))
+        if not ahead:
+            reads = np.where(closing, live.words * live.shared * product(plan.known(flow.parent_group)), 0.0)
+        count(plan, rows, flow, reads, fills)
+    if ahead:
+        irrelevant = plan.irrelevant[space]
+        runs, last = live.runs.copy(), live.last_runs.copy()
+        for d in irrelevant:
+            summed = (~live.open) | (closes and d in kept_out)
+            last[d] = np.where(summed, (pieces[d] - 1) * runs[d] + last[d], last[d])
+            runs[d] = np.where(summed, runs[d] * rows.factor[d], runs[d])
+        live.runs, live.last_runs = runs, last
+    if closes:
+        live.open = np.zeros(len(rows), dtype=bool)
+
+
+def finish(plan: Plan, rows: Rows) -> None:
+    """Count what is still open when every loop is placed, and what first reads and fills save."""
+    for flow, live in list(rows.live.items()):
+        irrelevant = plan.irrelevant[flow.boundary.space]
+
+        def product(group: int, irrelevant: list[int] = irrelevant) -> Array:
+            return np.prod(times(rows, plan.known(group))[irrelevant], axis=0)
+
+        reads = np.where(live.open, live.words * live.shared * product(flow.parent_group), 0.0)
+        fills = np.where(live.open, live.words * product(flow.child_group), 0.0)
+        count(plan, rows, flow, reads, fills)
+        del rows.live[flow]
+    for flow in plan.flows:
+        if flow.is_output:
+            irrelevant = plan.irrelevant[flow.boundary.space]
+            words = plan.whole[flow.boundary.space]
+            saved_reads = words * np.prod(times(rows, plan.known(flow.parent_group))[irrelevant], axis=0)
+            saved_fills = words * np.prod(times(rows, plan.known(flow.child_group))[irrelevant], axis=0)
+            rows.energy = rows.energy - saved_reads * flow.first_read_pj - saved_fills * flow.first_fill_pj
+            for channel, saved in (
+                ((flow.boundary.parent, "read"), saved_reads),
+                ((flow.boundary.child, "write"), saved_fills),
+            ):
+                if channel in rows.words:
+                    rows.words[channel] = rows.words[channel] - saved

@@ -1,0 +1,119 @@
+"""The least that filling one memory can cost, for every number of tiles: a table over all dimensions.
+
+The tile sizes alone bound the traffic between a memory and its parents, and the memory's capacity
+bounds the tile sizes. The table holds that bound for each combination of tile counts, coarsened to
+a few thousand where there are many; its minima over the last dimensions bound a half-made choice.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.nest.mapspace import Array, factors
+
+if TYPE_CHECKING:
+    from mmsim.nest.mapper_plan import Flow, Plan
+
+CELLS = 200_000
+
+
+class Table:
+    """Bounds for the memory of slot `k`."""
+
+    def __init__(self, plan: Plan, k: int) -> None:
+        self.plan, self.k = plan, k
+        self.low, self.high = self._bins()
+        shape = tuple(len(low) for low in self.low)
+        cost = np.broadcast_to(self._cost(), shape).copy()
+        cost[~np.broadcast_to(self._fits(), shape)] = np.inf
+        self.least = [cost]
+        for axis in range(plan.dims - 1, 0, -1):
+            self.least.insert(0, self.least[0].min(axis=axis))
+        self.minimum = float(cost.min())
+
+    def _bins(self) -> tuple[list[Array], list[Array]]:
+        """For each dimension, ranges of tile counts: the least and the most of each range."""
+        counts = []
+        for size in self.plan.space.sizes:
+            counts.append(np.array(sorted({-(-int(size) // f) for f in factors(int(size))}), dtype=float))
+        keep = max(len(c) for c in counts)
+        while math.prod(min(len(c), keep) for c in counts) > CELLS:
+            keep -= 1
+        low, high = [], []
+        for c in counts:
+            starts = c
+            if len(c) > keep:
+                starts = c[np.unique(np.round(np.linspace(0, len(c) - 1, keep)).astype(int))]
+            low.append(starts)
+            last = np.append(np.searchsorted(c, starts[1:]) - 1, len(c) - 1)
+            high.append(c[last])
+        return low, high
+
+    def _along(self, d: int, values: Array) -> Array:
+        return values.reshape([-1 if i == d else 1 for i in range(self.plan.dims)])
+
+    def _fits(self) -> npt.NDArray[np.bool_]:
+        tile = [self._along(d, np.ceil(self.plan.space.sizes[d] / high)) for d, high in enumerate(self.high)]
+        total: Array = np.zeros([1] * self.plan.dims)
+        for space in self.plan.kept[self.k]:
+            words: Array = np.ones([1] * self.plan.dims)
+            for rank in self.plan.ranks[space]:
+                if rank:
+                    words = words * (1 + sum((c * (tile[d] - 1) for d, c in rank), start=np.zeros(1)))
+            total = total + words
+        return np.asarray(total <= self.plan.capacity[self.k])
+
+    def _cost(self) -> Array:
+        count = [self._along(d, low) for d, low in enumerate(self.low)]
+        flows = [flow for flow in self.plan.flows if flow.boundary.child == self.k]
+        costs = [self._flow(flow, count) for flow in flows]
+        best: Array = np.full([1] * self.plan.dims, np.inf)
+        for dims, relevant in self.plan.signatures:
+            moves = np.asarray(sum((count[d] > 1 for d in dims), start=np.zeros([1] * self.plan.dims)) > 0)
+            case = sum(
+                (costs[i][0] if relevant[f.boundary.space] else costs[i][1] for i, f in enumerate(flows)),
+                start=np.zeros([1] * self.plan.dims),
+            )
+            best = np.minimum(best, np.where(moves, case, np.inf))
+        least = sum((c[1] for c in costs), start=np.zeros([1] * self.plan.dims))
+        return np.where(np.isfinite(best), best, least)
+
+    def _flow(self, flow: Flow, count: list[Array]) -> tuple[Array, Array]:
+        """Cost when the innermost loop around refetches the tile, and when it keeps it."""
+        plan, space = self.plan, flow.boundary.space
+        words: Array = np.ones([1] * plan.dims)
+        for rank in plan.ranks[space]:
+            if rank:
+                words = words * self._slid(rank, count)
+        ahead = plan.fan_between(self.k + 1, flow)
+        halo = space in plan.halo
+        refetch: Array = np.ones([1] * plan.dims)
+        for d in plan.irrelevant[space]:
+            refetch = refetch * count[d]
+        reads = words * refetch / ahead if halo else words * np.maximum(1.0, refetch / ahead)
+        once = words / ahead if halo else words
+        now = np.maximum(plan.whole[space], reads) * flow.read_pj + words * refetch * flow.fill_pj
+        return now, np.maximum(plan.whole[space], once) * flow.read_pj + words * flow.fill_pj
+
+    def _slid(self, rank: tuple[tuple[int, int], ...], count: list[Array]) -> Array:
+        """Words along a rank if the best of its dimensions slides all the way."""
+        sizes = self.plan.space.sizes
+        if len(rank) == 1:
+            ((d, c),) = rank
+            return np.asarray(count[d] + c * (sizes[d] - count[d]))
+        if len(rank) > 2:
+            return np.full([1] * self.plan.dims, 1 + sum(c * (sizes[d] - 1) for d, c in rank))
+        (p, a), (r, b) = rank
+        over_p = count[r] * (a * (sizes[p] - 1) + 1) + b * (sizes[r] - count[r])
+        over_r = count[p] * (b * (sizes[r] - 1) + 1) + a * (sizes[p] - count[p])
+        every = count[p] * count[r] + a * (sizes[p] - count[p]) * count[r] + b * (sizes[r] - count[r]) * count[p]
+        return np.minimum(np.minimum(over_p, over_r), every)
+
+    def at(self, left: list[Array]) -> Array:
+        """(R) the bound when the first dimensions are left with so many tiles and the others are free."""
+        i = tuple(np.searchsorted(self.low[d], n, side="right") - 1 for d, n in enumerate(left))
+        return np.asarray(self.least[len(left) - 1][i])

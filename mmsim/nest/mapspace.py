@@ -1,0 +1,187 @@
+"""The mapspace: which tile factors, loop orders, spatial unrollings and bypasses a mapping may choose.
+
+A mapping is a walk from the compute outwards through *slots*: one for the loops of each memory, one
+for each axis of each fan-out. At a slot every dimension gets a factor; the tile below it grows by
+that factor. Factors need not divide: a dimension of 512 over 14 columns takes 37 steps, the last
+of them on 8 columns. Of all factors that leave the same number of tiles the smallest is as good as
+any (same counts, least capacity), so only those are tried: see `factors`.
+
+What a mapping costs is decided at *boundaries*: for each data space, between a memory that keeps it
+and the next one inwards that does (or the compute).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mmsim.arch.model import Arch, Constraints, Fanout, LoopConstraints, Storage
+from mmsim.errors import InputError
+from mmsim.problem import DataSpace, Problem
+
+Array: TypeAlias = npt.NDArray[np.float64]
+Keep: TypeAlias = tuple[frozenset[str], ...]
+"""For each memory, outermost first, the data spaces that it keeps."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for loops, counted from the compute outwards: a memory's loops or one axis of a fan-out."""
+
+    node: Storage | Fanout
+    spatial: bool
+    mesh: int = 1  # the most that the product of spatial factors may be
+    axis: str = ""  # X or Y
+    limits: LoopConstraints = LoopConstraints()
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where `space` moves between the memory of slot `parent` and that of slot `child` (-1 for the compute)."""
+
+    space: int
+    parent: int
+    child: int
+
+
+@lru_cache(maxsize=65536)
+def factors(tiles: int) -> tuple[int, ...]:
+    """The factors worth trying on a dimension that `tiles` tiles still cover.
+
+    One for each number of tiles that can be left, the smallest that leaves it.
+
+    >>> factors(10)    # they leave 10, 5, 4, 3, 2 and 1 tiles
+    (1, 2, 3, 4, 5, 10)
+    """
+    found = [1]
+    while found[-1] < tiles:
+        left = -(-tiles // found[-1])
+        found.append(-(-tiles // (left - 1)))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Mapspace:
+    """All mappings of `problem` on `arch` that the search considers.
+
+    Temporal and spatial factors are any whole numbers (perfect or not), loop orders are free, any
+    data space may bypass any memory but the outermost, a dimension lies along one axis of a fan-out;
+    the architecture's constraints narrow all four. Dimensions of size 1 have no loops.
+    """
+
+    problem: Problem
+    arch: Arch
+
+    @cached_property
+    def dims(self) -> tuple[str, ...]:
+        """The dimensions that have loops."""
+        return tuple(dim for dim, size in self.problem.shape.items() if size > 1)
+
+    @cached_property
+    def sizes(self) -> Array:
+        """The size of each of `dims`."""
+        shape = self.problem.shape
+        return np.array([shape[dim] for dim in self.dims], dtype=float)
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """Innermost first."""
+        found: list[Slot] = []
+        for node in reversed(self.arch.nodes):
+            if isinstance(node, Storage):
+                found.append(Slot(node, spatial=False, limits=node.constraints.temporal))
+            elif isinstance(node, Fanout):
+                meshes = (("X", node.mesh_x), ("Y", node.mesh_y))
+                found += [Slot(node, True, mesh, axis, node.constraints.spatial) for axis, mesh in meshes if mesh > 1]
+        return tuple(found)
+
+    @cached_property
+    def spaces(self) -> tuple[DataSpace, ...]:
+        """The data spaces."""
+        return self.problem.data_spaces
+
+    @cached_property
+    def relevant(self) -> npt.NDArray[np.bool_]:
+        """Whether data space i is indexed by dimension j."""
+        return np.array([[dim in space.dims for dim in self.dims] for space in self.spaces])
+
+    def rank_terms(self, space: int) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """For each rank of a data space, its (dimension's number, coefficient), dimensions with loops only."""
+        number = {dim: i for i, dim in enumerate(self.dims)}
+        return tuple(
+            tuple((number[dim], coefficient) for dim, coefficient in rank if dim in number)
+            for rank in self.spaces[space].projection
+        )
+
+    def keeps(self) -> Iterator[Keep]:
+        """Every choice of what each memory keeps, those that keep most first."""
+        return itertools.product(*self.keep_choices())
+
+    def keep_choices(self) -> list[list[frozenset[str]]]:
+        """For each memory, outermost first, what it may keep; the most first."""
+        return [self._keep_choices(i, storage) for i, storage in enumerate(self.arch.storages)]
+
+    def _keep_choices(self, position: int, storage: Storage) -> list[frozenset[str]]:
+        names = [space.name for space in self.spaces]
+        if position == 0:
+            return [frozenset(names)]
+        keep, bypass = kept(storage.constraints, names)
+        free = [name for name in names if name not in keep and name not in bypass]
+        return [
+            frozenset(keep) | frozenset(extra)
+            for count in range(len(free), -1, -1)
+            for extra in itertools.combinations(free, count)
+        ]
+
+    def boundaries(self, keep: Keep) -> tuple[Boundary, ...]:
+        """Every place where data moves, innermost child first."""
+        kept_in = dict(zip((storage.name for storage in self.arch.storages), keep, strict=True))
+        found = []
+        for i, space in enumerate(self.spaces):
+            holders = [
+                k for k, slot in enumerate(self.slots) if not slot.spatial and space.name in kept_in[slot.node.name]
+            ]
+            found += [Boundary(i, parent, child) for child, parent in itertools.pairwise([-1, *holders])]
+        return tuple(sorted(found, key=lambda b: (b.child, b.space)))
+
+    def fanouts_between(self, inner: int, outer: int) -> int:
+        """The most instances that fan-outs put between slots `inner` and `outer` (both excluded)."""
+        return math.prod(slot.mesh for slot in self.slots[inner + 1 : max(outer, 0)] if slot.spatial)
+
+
+def kept(constraints: Constraints, names: list[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The data spaces that must be kept and that must bypass; ``"*"`` is every one the other list lacks."""
+
+    def named(here: tuple[str, ...], there: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(n for n in names if n in here or ("*" in here and n not in there))
+
+    return named(constraints.keep, constraints.bypass), named(constraints.bypass, constraints.keep)
+
+
+def capacity(storage: Storage) -> float:
+    """Words that tiles may fill; infinite where unlimited."""
+    if storage.capacity_words is None:
+        return math.inf
+    return math.floor(storage.capacity_words / storage.multiple_buffering)
+
+
+def dim_limits(slot: Slot, dim: str, size: int) -> tuple[int, int]:
+    """The least and the greatest factor that the architecture's constraints leave `dim` at `slot`."""
+    low, high = slot.limits.min_factor or 1, slot.limits.max_factor or size
+    exact: dict[str, tuple[str, int]] = {}
+    for name, relation, value in slot.limits.factors:
+        if name in (dim, "*") and not (name == "*" and dim in exact):
+            exact[name] = (relation, value or size)
+    relation, value = exact.get(dim, exact.get("*", ("<=", size)))
+    if value > size:
+        raise InputError(f"{slot.node.name}: factor {dim}{relation}{value} exceeds the size {size}")
+    if relation == "=":
+        return value, value
+    return (max(low, value), high) if relation == ">=" else (low, min(high, value))

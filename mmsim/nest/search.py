@@ -1,0 +1,191 @@
+"""The mapper: the best mapping of a problem on an architecture, with a proof or the gap to a lower bound.
+
+A narrow beam finds a good mapping first; then branch and bound (`mapper_explore`) goes through what
+could be better, for each choice of what the memories keep, until nothing is left or the budget is
+spent. Nothing is drawn by lot, so the same input gives the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from mmsim.arch.model import Arch, Fanout, Storage
+from mmsim.errors import InputError
+from mmsim.nest.evaluate import Evaluation, evaluate
+from mmsim.nest.mapper_bound import bound
+from mmsim.nest.mapper_explore import Metric, Run, explore
+from mmsim.nest.mapper_plan import Plan
+from mmsim.nest.mapper_rows import Rows, root
+from mmsim.nest.mapping import Level, Loop, Mapping
+from mmsim.nest.mapspace import Array, Mapspace
+from mmsim.problem import Problem
+
+MAPPINGS = 2_000_000  # budget when none is given: about a second
+BEAMS = ((8, 16), (64, 4))  # how many rows go on at each slot, and for how many choices of what is kept
+JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
+METRICS: tuple[Metric, ...] = get_args(Metric)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The best mapping found, its cost by `mmsim.nest.evaluate`, and how good it is.
+
+    `proof` is ``optimal`` when every mapping of the mapspace was evaluated or soundly ruled out, else
+    ``gap``; `lower_bound` is what no mapping can beat in the objective's first metric (cycles, pJ, or
+    pJ x cycles). `judged_mappings` counts the partial and complete mappings looked at.
+    """
+
+    mapping: Mapping
+    evaluation: Evaluation
+    objective: tuple[Metric, ...]
+    score: float
+    proof: Literal["optimal", "gap"]
+    lower_bound: float
+    judged_mappings: int
+    cpu_seconds: float
+
+
+def best_mapping(
+    problem: Problem,
+    arch: Arch,
+    objective: str = "edp",
+    *,
+    time_s: float | None = None,
+    mappings: int | None = None,
+) -> Result:
+    """The mapping of `problem` on `arch` that is best in `objective`.
+
+    `objective` is ``edp``, ``energy``, ``latency`` or several of them in order of importance, as in
+    ``latency,energy``. The search stops after `time_s` seconds of CPU time or when it has looked at so
+    many `mappings`; with neither given, at `MAPPINGS`. Raises `InputError` when no mapping fits,
+    naming the memory or the constraint.
+    """
+    if time_s is None and mappings is None:
+        mappings = MAPPINGS
+    run = Run(objective_of(objective), time_s, mappings)
+    space = Mapspace(problem, arch)
+    _check_feasible(space)
+    plans = _plans(run, space)
+    for width, count in BEAMS:
+        for plan, start in plans[:count]:
+            if run.wins(start.bound, start.cycles)[0]:
+                explore(run, plan, start, width)
+        plans = _most_promising_first(run, plans)
+    for plan, start in plans:
+        explore(run, plan, start)
+    if not run.found:
+        raise InputError("no mapping satisfies the architecture's constraints and capacities", field=arch.name)
+    return _result(run, problem, arch)
+
+
+def objective_of(text: str) -> tuple[Metric, ...]:
+    """The metrics in a comma-separated list; raises `InputError` for an unknown one."""
+    names = [name.strip() for name in text.split(",")]
+    found = tuple(metric for name in names for metric in METRICS if metric == name)
+    if len(found) != len(names):
+        raise InputError(f"{text!r} is not a list of {', '.join(METRICS)}", field="objective")
+    return found
+
+
+def _plans(run: Run, space: Mapspace) -> list[tuple[Plan, Rows]]:
+    """Every choice of what memories keep that may fit, the best bound first."""
+    found = []
+    for keep in space.keeps():
+        plan = Plan(space, keep)
+        start = root(plan)
+        bound(plan, start)
+        if math.isfinite(start.bound[0]):
+            found.append((plan, start))
+    energy = np.array([start.bound[0] for _, start in found])
+    cycles = np.array([start.cycles[0] for _, start in found])
+    return [found[i] for i in run.order(energy, cycles)]
+
+
+def _most_promising_first(run: Run, plans: list[tuple[Plan, Rows]]) -> list[tuple[Plan, Rows]]:
+    """The plans that gave the best mappings first."""
+    winners = [plan for plan, _, _ in reversed(run.found)]
+    return sorted(plans, key=lambda entry: winners.index(entry[0]) if entry[0] in winners else len(winners))
+
+
+def _result(run: Run, problem: Problem, arch: Arch) -> Result:
+    """The last improvements judged again by `evaluate`, and the best of them."""
+    judged = []
+    for plan, rows, row in reversed(run.found[-JUDGED_AGAIN:]):
+        mapping = mapping_of(plan, rows, row)
+        cost = evaluate(arch, problem, mapping)
+        energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
+        judged.append((tuple(float(m[0]) for m in run.metrics(energy, cycles)), mapping, cost))
+    score, mapping, cost = min(judged, key=lambda one: one[0])
+    proven = not math.isfinite(run.left_out)
+    return Result(
+        mapping=mapping,
+        evaluation=cost,
+        objective=run.objective,
+        score=score[0],
+        proof="optimal" if proven else "gap",
+        lower_bound=min(score[0], run.best[0], run.left_out),
+        judged_mappings=run.judged,
+        cpu_seconds=time.process_time() - run.start,
+    )
+
+
+def _check_feasible(space: Mapspace) -> None:
+    """Raise `InputError` when even the smallest tiles that constraints allow do not fit."""
+    plan = Plan(space, next(iter(_fewest_kept(space))))
+    tile = np.ones((plan.dims, 1))
+    for k, slot in enumerate(plan.slots):
+        if k == plan.last:
+            tile = space.sizes[:, None]
+        else:
+            tile = tile * np.array([[plan.limits(k, d)[0]] for d in range(plan.dims)])
+        if slot.spatial or not plan.kept[k]:
+            continue
+        words = int(sum(plan.box(i, np.minimum(tile, space.sizes[:, None]))[0] for i in plan.kept[k]))
+        if words > plan.capacity[k]:
+            names = ", ".join(space.spaces[i].name for i in plan.kept[k])
+            room = int(plan.capacity[k])
+            raise InputError(
+                f"the smallest tiles of {names} take {words} words, there is room for {room}", field=slot.node.name
+            )
+
+
+def _fewest_kept(space: Mapspace) -> Iterator[tuple[frozenset[str], ...]]:
+    """The choice that keeps no more than it must."""
+    yield tuple(choices[-1] for choices in space.keep_choices())
+
+
+def mapping_of(plan: Plan, rows: Rows, row: int) -> Mapping:
+    """The mapping that a complete row stands for."""
+    decided: dict[int, tuple[Array, int]] = {}
+    here: Rows | None = rows
+    while here is not None and here.parent is not None:
+        decided[here.slot - 1] = (here.factor[:, row], int(here.order[row]))
+        row, here = int(here.origin[row]), here.parent
+    size = plan.space.sizes.copy()
+    loops: dict[int, list[Loop]] = {}
+    for k in range(len(plan.slots)):
+        factor, code = decided[k]
+        left = np.ceil(size / factor)
+        residual = size - (left - 1) * factor
+        dims = range(plan.dims) if plan.slots[k].spatial else plan.order_dims(k, code)
+        loops[k] = [Loop(plan.space.dims[d], int(factor[d]), int(residual[d])) for d in dims if factor[d] > 1]
+        size = left
+    return Mapping(tuple(_levels(plan, loops)))
+
+
+def _levels(plan: Plan, loops: dict[int, list[Loop]]) -> Iterator[Level]:
+    storages = [s.name for s in plan.space.arch.storages]
+    for node in plan.space.arch.nodes:
+        here = [k for k, slot in enumerate(plan.slots) if slot.node is node]
+        if isinstance(node, Storage):
+            yield Level(node.name, keep=plan.keep[storages.index(node.name)], temporal=tuple(loops[here[0]]))
+        elif isinstance(node, Fanout):
+            x = [loop for k in here if plan.slots[k].axis == "X" for loop in loops[k]]
+            y = [loop for k in here if plan.slots[k].axis == "Y" for loop in loops[k]]
+            yield Level(node.name, spatial=tuple(x + y), split=len(x))

@@ -1,0 +1,87 @@
+"""Mappings read and written: Timeloop's syntax, and what is wrong with a file said in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmsim.arch.model import Arch, Compute, Fanout, Storage
+from mmsim.errors import InputError
+from mmsim.nest.mapping import Level, Loop, Mapping, extent, parse, to_text, to_timeloop
+from mmsim.problem import DataSpace, Problem
+from tests.nest_instances import archs, mappings, problems
+
+ONE = {dim: ((dim, 1),) for dim in "MK"}
+PROBLEM = Problem(
+    "mac",
+    (("M", 10), ("K", 3)),
+    (DataSpace("A", (ONE["M"], ONE["K"]), 8), DataSpace("B", (ONE["K"],), 8), DataSpace("Z", (ONE["M"],), 8, True)),
+)
+ARCH = Arch("row", (Storage("DRAM", "DRAM", 8), Fanout("PE", 4, 2), Compute("mac", "intmac", 8)), 1e-9, 45)
+GOOD: list[dict[str, Any]] = [
+    {"target": "DRAM", "type": "temporal", "factors": "K3 M3", "permutation": "K M"},
+    {"target": "inter_PE_spatial", "type": "spatial", "factors": "M4,2", "split": 1},
+]
+
+
+def test_loops_are_innermost_first_and_unmentioned_ones_are_of_one_step() -> None:
+    mapping = parse(GOOD, ARCH, PROBLEM)
+    assert mapping["DRAM"].temporal == (Loop("K", 3), Loop("M", 3))
+    assert mapping["PE"].spatial == (Loop("M", 4, 2),)
+    assert mapping["DRAM"].keep == {"A", "B", "Z"}
+    assert extent(mapping, "M") == 2 * 4 + 2
+    assert to_text(mapping) == "DRAM [A B Z] M3 K3 | PE M4,2(X)"
+
+
+def test_a_dimension_may_lie_on_both_axes() -> None:
+    level = Level("PE", spatial=(Loop("M", 4), Loop("M", 2)), split=1)
+    problem = Problem("mac", (("M", 16), ("K", 3)), PROBLEM.data_spaces)
+    mapping = Mapping((Level("DRAM", frozenset({"A", "B", "Z"}), (Loop("K", 3), Loop("M", 2))), level))
+    assert parse(to_timeloop(mapping, ARCH, problem), ARCH, problem) == mapping
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_written_and_read_back(data: st.DataObject) -> None:
+    problem, arch = data.draw(problems()), data.draw(archs())
+    mapping = data.draw(mappings(arch, problem, perfect=False))
+    assert parse(to_timeloop(mapping, arch, problem), arch, problem) == mapping
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"target": "L2"}, "mapping.0.target: 'L2' is not one of DRAM, inter_PE_spatial"),
+        ({"type": "spacial"}, "mapping.0.type: 'spacial' is not one of"),
+        ({"factors": "K3 M2"}, "factors of M make 6, the problem has 10"),
+        ({"factors": "K3 X2"}, "mapping.0.factors: unknown dimension 'X'"),
+        ({"factors": "K3 M-2"}, "mapping.0.factors: not a factor: 'M-2'"),
+        ({"factors": "K3 M3,4"}, "mapping.0.factors: 'M3,4': expected 1 <= last <= factor"),
+        ({"factors": 7}, "mapping.0.factors: expected factors such as 'C3 M8'"),
+        ({"factors": "M3 M3"}, "stands twice"),
+        ({"permutation": "KQ"}, "mapping.0.permutation: unknown dimension 'Q'"),
+        ({"permutation": "KK"}, "mapping.0.permutation: a dimension stands twice"),
+        ({"permutation": 3}, "mapping.0.permutation: expected dimensions"),
+        ({"type": "spatial"}, "mapping.0.target: 'DRAM' has no fan-out below it"),
+        ({"type": "dataspace", "keep": ["A"], "bypass": ["A"]}, "'A' is both kept and bypassed"),
+        ({"type": "dataspace", "keep": ["Q"]}, "unknown data space 'Q'"),
+        ({"target": ["DRAM"]}, "mapping.0.target: ['DRAM'] is not one of"),
+        ({"type": {}}, "mapping.0.type: {} is not one of"),
+    ],
+)
+def test_refused_in_one_line(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse([{**GOOD[0], **change}, *GOOD[1:]], ARCH, PROBLEM, file="m.yaml")
+    text = str(caught.value)
+    assert text.startswith("m.yaml: ")
+    assert said in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("value", [None, 3, {}, [3], [None], [{}], [[]], "M3"])
+def test_no_mapping_at_all(value: object) -> None:
+    with pytest.raises(InputError):
+        parse(value, ARCH, PROBLEM)
