@@ -86,10 +86,10 @@ def dot(graph: Graph, path: str | Path) -> Path:
     lines = [
         "digraph {",
         "  rankdir=TB",
-        '  node [shape=box style="rounded,filled" fillcolor=white fontname=Helvetica]',
+        '  node [shape=box style="rounded,complete" fillcolor=white fontname=Helvetica]',
     ]
     for number, (stage, layers) in enumerate(_stages(graph).items()):
-        lines += [f"  subgraph cluster_{number} {{", f"    label={_quoted(stage)}", "    style=filled"]
+        lines += [f"  subgraph cluster_{number} {{", f"    label={_quoted(stage)}", "    style=complete"]
         lines.append(f'    fillcolor="{_colour(graph, stage)}40"')
         lines += [f"    {layer.id} [label={_quoted(f'{layer.kind} {layer.module_path}')}]" for layer in layers]
         lines.append("  }")
