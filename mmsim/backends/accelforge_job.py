@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any
 
 
@@ -30,7 +30,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "cpu_seconds": time.process_time() - start,
         "energy_j": float(found.energy()),
         "latency_s": float(found.latency()),
-        "version": getattr(accelforge, "__version__", ""),
+        "version": metadata.version("accelforge"),
     }
 
 

@@ -15,7 +15,8 @@ from mmsim.gpu.machine import Machine
 from mmsim.gpu.products import Array, bound, clock_share
 from mmsim.layer import BITS
 
-QUERIES, KEYS = 128, 128  # of one tile
+QUERIES, KEYS = 192, 128  # of one tile
+COMBINE = 5.0  # memory latencies of the kernel that joins split keys
 EXPONENTIALS = 16  # per clock and SM: the special-function units of every generation since Maxwell
 HEAD_SIZES = (32, 64, 96, 128, 192, 256)  # a head is padded to the next
 
@@ -25,13 +26,14 @@ class Loop:
     """How well the loop over keys does: shares of the peak, and waits in memory latencies."""
 
     efficiency: float
-    setup: float  # memory latencies of one block: queries in, first keys in, output out
+    start: float  # memory latencies before the first product: descriptors, schedule, queries and keys in
+    setup: float  # memory latencies that each block adds
     tail: float
     overlap: float  # share of the exponentials hidden behind products
 
 
-HOPPER = Loop(0.8, 12.0, 0.6, 0.5)
-OLDER = Loop(0.75, 12.0, 0.6, 0.2)
+HOPPER = Loop(1.12, 14.5, 15.0, 0.85, 0.05)
+OLDER = Loop(1.0, 12.0, 10.0, 0.85, 0.0)
 """HOPPER fitted on 30 % of the attention rows of the H100; OLDER differs by what FlashAttention-3 says it gains."""
 
 
@@ -64,7 +66,9 @@ def fused(
     blocks = batch * heads * np.ceil(queries / QUERIES)
     per_sm = blocks / machine.sms
     busiest = np.maximum(1, loop.tail * np.ceil(per_sm) + (1 - loop.tail) * per_sm)
-    steps = np.ceil(keys / KEYS) * (0.5 if causal else 1.0)
+    steps = np.maximum(keys / KEYS, 0.1) * (0.5 if causal else 1.0)  # the last step is masked, its work skipped
+    split = np.where(blocks < 0.8 * machine.sms, np.clip(machine.sms // blocks, 1, np.maximum(1, np.floor(steps))), 1)
+    steps = steps / split
     macs = 2.0 * QUERIES * KEYS * padded
     share = device.tensor_share if tensor else device.cuda_share
     product = macs / (machine.fma_per_clock(dtype, tensor=tensor) * share * loop.efficiency)
@@ -72,8 +76,9 @@ def fused(
     clocks = np.maximum(product, softmax) + (1 - loop.overlap) * np.minimum(product, softmax)
     compute = busiest * steps * clocks / machine.clock_hz
     work = f"tensor.{dtype}" if tensor else dtype
-    compute = compute / clock_share(machine, work, blocks * steps * macs / compute, compute)
-    compute = compute + busiest * loop.setup * device.memory_latency_s / 2
+    compute = compute / clock_share(machine, work, blocks * split * steps * macs / compute, compute)
+    filled = np.minimum(1.0, (queries + QUERIES / 2) / (1.5 * QUERIES))  # a part-filled block loads and stores less
+    compute = compute + busiest * loop.setup * filled * device.memory_latency_s
 
     word = BITS[dtype] / 8
     moved = batch * heads * head * (2 * queries + 2 * keys) * word
@@ -81,7 +86,12 @@ def fused(
     l2 = l2_bytes / machine.l2_bytes_per_s
     lost = np.clip(2 * (moved / device.l2_resident_bytes - 1), cold, 1.0)
     dram = moved * lost / machine.dram_bytes_per_s
-    seconds = device.launch_s + loop.setup * device.memory_latency_s / 2 + np.maximum(np.maximum(compute, l2), dram)
+    seconds = (
+        device.launch_s
+        + loop.start * device.memory_latency_s
+        + np.where(split > 1, COMBINE, 0) * device.memory_latency_s
+        + np.maximum(np.maximum(compute, l2), dram)
+    )
     return Fused(seconds, compute, l2, dram, l2_bytes, moved * lost, blocks, busiest)
 
 
@@ -90,8 +100,8 @@ def attention(
     cold: float = 0.0,
 ) -> Kernel:  # fmt: skip
     """Fused attention as a kernel."""
-    sizes = [np.array(float(x)) for x in (batch, heads, queries, keys, head)]
-    f = fused(machine, *sizes, dtype, causal=causal, cold=cold)
+    b, h, q, k, d = (np.array(float(x)) for x in (batch, heads, queries, keys, head))
+    f = fused(machine, b, h, q, k, d, dtype, causal=causal, cold=cold)
     return Kernel(
         name="flash_attention",
         kind="Gemm",

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsim.gpu.kernel import Bound, Kernel
+from mmsim.gpu.kernel import Bound, Class, Kernel
 from mmsim.gpu.machine import Machine
 from mmsim.layer import BITS
 
@@ -91,9 +91,12 @@ def products(
     kernels: Library | None = None,
     a_bytes: Array | None = None,
 ) -> Products:
-    """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes; `cold` is the share of A, B and C
-    that DRAM must deliver or take (what a kernel before left in L2, or the next one finds there, is not); `a_bytes` is what A takes in memory
-    where it is not m x k (a convolution's input, read several times over)."""
+    """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes.
+
+    `cold` is the share of A, B and C that DRAM must deliver or take: what a kernel before left in L2,
+    or the next one finds there, is not. `a_bytes` is what A takes in memory where that is not m x k
+    (a convolution's input, read several times over).
+    """
     menu = kernels or library(machine, dtype)
     device, word = machine.device, BITS[dtype] / 8
     tensor = machine.has_tensor(dtype)
@@ -103,7 +106,11 @@ def products(
 
     blocks = np.ceil(m / tm) * np.ceil(n / tn) * batch * split
     depth = np.ceil(np.ceil(k / menu.k_step) / split) * menu.k_step
-    share = menu.efficiency * (device.tensor_share if tensor else device.cuda_share) / (1 + menu.perimeter * (1 / tm + 1 / tn))
+    share = (
+        menu.efficiency
+        * (device.tensor_share if tensor else device.cuda_share)
+        / (1 + menu.perimeter * (1 / tm + 1 / tn))
+    )
     rate = machine.fma_per_clock(dtype, tensor=tensor) * machine.clock_hz * share  # of one SM
     rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor else rate
 
@@ -173,23 +180,28 @@ def gemm(
 
     A long product on an SM count of one, or with one row, is the same code: the menu decides.
     """
-    as_array = [np.array(float(x)) for x in (m, n, k, batch, *cold)]
-    p = products(machine, *as_array[:4], dtype, cold=(as_array[4], as_array[5], as_array[6]))
-    work = f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype
+    ms, ns, ks, bs = (np.array(float(x)) for x in (m, n, k, batch))
+    a, b, c = (np.array(x) for x in cold)
+    p = products(machine, ms, ns, ks, bs, dtype, cold=(a, b, c))
+    return kernel_of(p, machine, dtype, name="gemm", kind="Gemm", flops=2.0 * m * n * k * batch)
+
+
+def kernel_of(p: Products, machine: Machine, dtype: str, *, name: str, kind: Class, flops: float) -> Kernel:
+    """One product (scalars in `p`) as a kernel; its tile and split stand in the name."""
     split = f"x{int(p.split)}" if p.split > 1 else ""
     return Kernel(
-        name=f"gemm_{int(p.tile_m)}x{int(p.tile_n)}{split}",
-        kind="Gemm",
+        name=f"{name}_{int(p.tile_m)}x{int(p.tile_n)}{split}",
+        kind=kind,
         device_s=float(p.seconds),
         bound=bound(float(p.compute_s), float(p.l2_s), float(p.dram_s), float(p.seconds)),
-        flops=2.0 * m * n * k * batch,
+        flops=flops,
         dram_bytes=float(p.dram_bytes),
         l2_bytes=float(p.l2_bytes),
         blocks=int(p.blocks),
         warps=int(np.clip(p.tile_m * p.tile_n / 2048, 4, 8)),
         resident=int(p.resident),
         waves=float(p.waves),
-        work=work,
+        work=f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype,
     )
 
 
@@ -207,4 +219,5 @@ def _candidates(menu: Library) -> tuple[Array, Array, Array]:
 def _aligned(n: Array, k: Array, word: float) -> NDArray[np.bool_]:
     """Tensor-core kernels read 16 bytes at a time along K and N."""
     step = 16 / word
-    return (n % step == 0) & (k % step == 0)
+    aligned: NDArray[np.bool_] = (n % step == 0) & (k % step == 0)
+    return aligned
