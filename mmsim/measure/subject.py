@@ -70,7 +70,7 @@ def model(
     """A user's own model, as `mmsim.tracing.models.load_model` finds it, with random weights and inputs."""
     loaded = load_model(spec)
     torch.manual_seed(SEED)
-    module = complete(loaded.module)
+    module = filled(loaded.module)
     if inputs:
         specs = parse_inputs(inputs, module)
         sizes = {"B": batch, **(knobs or {})}
@@ -105,7 +105,7 @@ def prepare(
     return Subject(captured, graph, tensors, device)
 
 
-def complete(module: nn.Module) -> nn.Module:
+def filled(module: nn.Module) -> nn.Module:
     """The module with memory and random values for every weight that has none."""
     for part in module.modules():
         for table in (part._parameters, part._buffers):

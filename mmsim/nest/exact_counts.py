@@ -22,7 +22,7 @@ def count_exactly(blocks: list[Block], space: DataSpace) -> dict[str, Counts]:
     for i, outer in itertools.zip_longest(kept, kept[1:]):
         block = blocks[i]
         above = asked[outer] if outer is not None else Asked()
-        below, linked, complete = asked[i].read, above.linked, above.delivered + above.linked
+        below, linked, filled = asked[i].read, above.linked, above.delivered + above.linked
         first = 0
         if space.is_output and space.name not in block.constraints.rmw_first_update:
             first = _first_updates(blocks, space, i)
@@ -30,7 +30,7 @@ def count_exactly(blocks: list[Block], space: DataSpace) -> dict[str, Counts]:
         counts[block.name] = Counts(
             capacity=capacity(blocks, i, space),
             reads=_tidy(again if space.is_output else (below + linked) / block.instances),
-            fills=_tidy((complete - (first if outer is not None else 0)) / block.instances),
+            fills=_tidy((filled - (first if outer is not None else 0)) / block.instances),
             updates=_tidy(below / block.instances if space.is_output else 0),
             temporal_reductions=_tidy(again),
         )

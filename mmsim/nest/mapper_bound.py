@@ -86,7 +86,7 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live) -> tuple[Array,
 
 
 def _once(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Array:
-    """(R) instances that must be complete once at least."""
+    """(R) instances that must be filled once at least."""
     g = plan.known(group)
     if g is None:
         return np.ones(len(rows))
