@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsim.gpu.kernel import Bound, Kernel
+from mmsim.gpu.kernel import Bound, Class, Kernel
 from mmsim.gpu.machine import Machine
 from mmsim.layer import BITS
 
@@ -33,7 +33,8 @@ class Library:
     overlap: float  # exponent of the norm that joins compute, L2 and DRAM time; infinity is max()
     spread: float  # share of the SMs that saturates DRAM
     cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
-    hides_output: bool  # whether the next tile computes while one is written
+    efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
+    hides_output: bool = False  # whether the next tile computes while one is written
 
 
 _EDGES = (16, 32, 64, 128, 256)
@@ -41,9 +42,9 @@ _TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <=
 _CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
 _SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
-TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 1.0, 5.5, 5.4, 0.6, 2.85, 0.47, 1, hides_output=False)
+TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 1.0, 5.5, 5.4, 0.6, 2.85, 0.47, 1)
 HOPPER = Library(_TENSOR_TILES, _SPLITS, 64, 3.5, 2.65, 4.06, 0.4, 2.2, 0.57, 4, hides_output=True)
-CUDA = Library(_CUDA_TILES, _SPLITS, 8, 3.0, 50.0, 0.3, 1.0, 2.0, 1.0, 1, hides_output=False)
+CUDA = Library(_CUDA_TILES, _SPLITS, 8, 3.0, 50.0, 0.3, 1.0, 2.0, 1.0, 1)
 CUDA_BATCHED = replace(CUDA, splits=(1,))
 AMPERE_BATCHED = replace(CUDA, tiles=((128, 128),), splits=(1,))
 
@@ -88,9 +89,14 @@ def products(
     *,
     cold: tuple[Array, Array, Array],
     kernels: Library | None = None,
+    a_bytes: Array | None = None,
 ) -> Products:
-    """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes; `cold` is the share of A, B and C
-    that DRAM must deliver or take (what a kernel before left in L2, or the next one finds there, is not)."""
+    """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes.
+
+    `cold` is the share of A, B and C that DRAM must deliver or take: what a kernel before left in L2,
+    or the next one finds there, is not. `a_bytes` is what A takes in memory where that is not m x k
+    (a convolution's input, read several times over).
+    """
     menu = kernels or library(machine, dtype)
     device, word = machine.device, BITS[dtype] / 8
     tensor = machine.has_tensor(dtype)
@@ -100,19 +106,25 @@ def products(
 
     blocks = np.ceil(m / tm) * np.ceil(n / tn) * batch * split
     depth = np.ceil(np.ceil(k / menu.k_step) / split) * menu.k_step
-    share = (device.tensor_share if tensor else device.cuda_share) / (1 + menu.perimeter * (1 / tm + 1 / tn))
+    share = (
+        menu.efficiency
+        * (device.tensor_share if tensor else device.cuda_share)
+        / (1 + menu.perimeter * (1 / tm + 1 / tn))
+    )
     rate = machine.fma_per_clock(dtype, tensor=tensor) * machine.clock_hz * share  # of one SM
     rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor else rate
 
     per_sm = blocks / machine.sms
-    resident = np.clip(np.ceil(per_sm), 1, np.clip(128 * 256 // (tm * tn), 1, 8))
-    waves = np.maximum(1, menu.tail * np.ceil(per_sm / resident) + (1 - menu.tail) * per_sm / resident)
-    loop = np.maximum(resident * tm * tn * depth / rate, depth * menu.k_clocks / machine.clock_hz)
+    resident = np.clip(128 * 256 // (tm * tn), 1, 8)
+    busiest = np.maximum(1, menu.tail * np.ceil(per_sm) + (1 - menu.tail) * per_sm)  # blocks of the busiest SM
+    waves = np.maximum(1, busiest / resident)
+    loop = np.maximum(busiest * tm * tn * depth / rate, waves * depth * menu.k_clocks / machine.clock_hz)
     work = f"tensor.{dtype}" if tensor else dtype
-    compute = waves * (loop + menu.setup * latency)
+    compute = loop + waves * menu.setup * latency
     compute = compute / clock_share(machine, work, blocks * tm * tn * depth / compute, compute)
 
-    a, b, c = m * k * batch * word, n * k * batch * word, m * n * batch * word
+    a = m * k * batch * word if a_bytes is None else np.asarray(a_bytes, float)[..., None]
+    b, c = n * k * batch * word, m * n * batch * word
     busy = np.minimum(1, per_sm)
     l2_bytes = blocks * (tm + tn) / menu.cluster * depth * word
     l2 = l2_bytes / machine.l2_bytes_per_s / busy
@@ -136,7 +148,7 @@ def products(
 
     return Products(
         pick(seconds), pick(compute), pick(l2), pick(dram), pick(l2_bytes + c), pick(fetched + write_back),
-        pick(tm), pick(tn), pick(split), pick(blocks), pick(waves), pick(resident),
+        pick(tm), pick(tn), pick(split), pick(blocks), pick(waves), pick(np.minimum(resident, np.ceil(per_sm))),
     )  # fmt: skip
 
 
@@ -168,23 +180,28 @@ def gemm(
 
     A long product on an SM count of one, or with one row, is the same code: the menu decides.
     """
-    as_array = [np.array(float(x)) for x in (m, n, k, batch, *cold)]
-    p = products(machine, *as_array[:4], dtype, cold=(as_array[4], as_array[5], as_array[6]))
-    work = f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype
+    ms, ns, ks, bs = (np.array(float(x)) for x in (m, n, k, batch))
+    a, b, c = (np.array(x) for x in cold)
+    p = products(machine, ms, ns, ks, bs, dtype, cold=(a, b, c))
+    return kernel_of(p, machine, dtype, name="gemm", kind="Gemm", flops=2.0 * m * n * k * batch)
+
+
+def kernel_of(p: Products, machine: Machine, dtype: str, *, name: str, kind: Class, flops: float) -> Kernel:
+    """One product (scalars in `p`) as a kernel; its tile and split stand in the name."""
     split = f"x{int(p.split)}" if p.split > 1 else ""
     return Kernel(
-        name=f"gemm_{int(p.tile_m)}x{int(p.tile_n)}{split}",
-        kind="Gemm",
+        name=f"{name}_{int(p.tile_m)}x{int(p.tile_n)}{split}",
+        kind=kind,
         device_s=float(p.seconds),
         bound=bound(float(p.compute_s), float(p.l2_s), float(p.dram_s), float(p.seconds)),
-        flops=2.0 * m * n * k * batch,
+        flops=flops,
         dram_bytes=float(p.dram_bytes),
         l2_bytes=float(p.l2_bytes),
         blocks=int(p.blocks),
         warps=int(np.clip(p.tile_m * p.tile_n / 2048, 4, 8)),
         resident=int(p.resident),
         waves=float(p.waves),
-        work=work,
+        work=f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype,
     )
 
 
@@ -202,4 +219,5 @@ def _candidates(menu: Library) -> tuple[Array, Array, Array]:
 def _aligned(n: Array, k: Array, word: float) -> NDArray[np.bool_]:
     """Tensor-core kernels read 16 bytes at a time along K and N."""
     step = 16 / word
-    return (n % step == 0) & (k % step == 0)
+    aligned: NDArray[np.bool_] = (n % step == 0) & (k % step == 0)
+    return aligned

@@ -6,32 +6,36 @@ import math
 
 import numpy as np
 
-from mmsim.arch.model import Storage
 from mmsim.nest.mapper_plan import Flow, Plan
 from mmsim.nest.mapper_rows import Live, Rows, times
 from mmsim.nest.mapspace import Array
 
 
 def bound(plan: Plan, rows: Rows) -> None:
-    """Fill in `rows.bound` and `rows.cycles`, the least energy and cycles of any completion."""
+    """Fill in `rows.bound` and `rows.cycles`, the least energy and cycles of any completion.
+
+    A continuation costs no less than what it continues, so its parent's bounds hold too.
+    """
     rows.cycles = cycles_bound(plan, rows)
-    rows.bound = rows.energy + _pending(plan, rows) + plan.future(rows.slot) - _first_accesses(plan, rows)
-    if plan.leak_pj:
-        rows.bound = rows.bound + plan.leak_pj * rows.cycles
+    leak = sum(plan.leak_pj.values()) * rows.cycles
+    rows.guess = rows.energy + _pending(plan, rows) + plan.future(rows.slot) + leak
+    rows.bound = rows.guess - _first_accesses(plan, rows)
+    if rows.parent is not None:
+        rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
+        rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
 
 
 def cycles_bound(plan: Plan, rows: Rows) -> Array:
     """Time steps if every fan-out to come were used in full, or what counted words need."""
     steps = np.prod((rows.left - 1) * rows.steps + rows.last_steps, axis=0)
-    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.space_cycles))
+    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.least_cycles))
     for k in {k for k, _ in rows.words}:
-        rate = plan.rates(k)
-        instances = plan.most_instances[k]
-        reads, writes = rows.words[k, "read"] / instances, rows.words[k, "write"] / instances
-        for words, limit in ((reads, rate[0]), (writes, rate[1]), (reads + writes, rate[2])):
+        most = plan.most_instances[k]
+        reads, writes = rows.words[k, "read"] / most, rows.words[k, "write"] / most
+        for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
             if limit is not None:
                 cycles = np.maximum(cycles, np.floor(words / limit))
-    return cycles
+    return cycles + plan.latency
 
 
 def _pending(plan: Plan, rows: Rows) -> Array:
@@ -98,7 +102,8 @@ def _first_accesses(plan: Plan, rows: Rows) -> Array:
             irrelevant = plan.irrelevant[flow.boundary.space]
             for group, pj in ((flow.parent_group, flow.first_read_pj), (flow.child_group, flow.first_fill_pj)):
                 if pj:
-                    most = _once(plan, rows, group, irrelevant) * plan.fan_ahead(rows.slot, group)
+                    copies = np.minimum(plan.fan_ahead(rows.slot, group), np.prod(rows.left[irrelevant], axis=0))
+                    most = _once(plan, rows, group, irrelevant) * copies
                     saved += plan.whole[flow.boundary.space] * pj * most
     return saved
 
@@ -120,17 +125,17 @@ def instances(plan: Plan, rows: Rows, k: int) -> Array:
     return np.ones(len(rows)) if g is None else np.asarray(np.prod(rows.last_copies[g], axis=0))
 
 
-def final_cycles(plan: Plan, rows: Rows) -> Array:
-    """(R) cycles of complete mappings: computing, or the slowest memory."""
+def complete(plan: Plan, rows: Rows) -> None:
+    """Fill in energy and cycles of complete mappings: computing, or the slowest memory; leakage all the while."""
     cycles = np.prod(rows.last_steps, axis=0)
-    for k, slot in enumerate(plan.slots):
-        if (k, "read") not in rows.words:
-            continue
-        assert isinstance(slot.node, Storage)
+    for k in {k for k, _ in rows.words}:
         used = instances(plan, rows, k)
         reads, writes = rows.words[k, "read"] / used, rows.words[k, "write"] / used
-        rate = plan.rates(k)
-        for words, limit in ((reads, rate[0]), (writes, rate[1]), (reads + writes, rate[2])):
+        for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
             if limit is not None:
                 cycles = np.maximum(cycles, np.ceil(words / limit - 1e-9))
-    return cycles
+    for k, leak in plan.leak_pj.items():
+        if leak:
+            rows.energy = rows.energy + leak * cycles * instances(plan, rows, k)
+    rows.cycles = cycles + plan.latency
+    rows.bound = rows.guess = rows.energy

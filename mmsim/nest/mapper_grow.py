@@ -1,4 +1,8 @@
-"""From partial mappings to all their continuations at the next slot, dropping those that cannot fit or win."""
+"""From partial mappings to all their continuations at the next slot, dropping those that cannot fit or win.
+
+Dimensions are decided one after another. Words of a tile grow linearly with the tile along any one
+dimension, so the greatest factor that still fits is known before factors are listed.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.nest.mapper_bound import fits
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Rows
-from mmsim.nest.mapspace import Array, Slot, factors
+from mmsim.nest.mapspace import Array, factors
 
 Wins: TypeAlias = Callable[[Array, Array], npt.NDArray[np.bool_]]
 """(least energy, least cycles) -> whether that would be better than the best mapping found."""
@@ -21,76 +24,146 @@ Wins: TypeAlias = Callable[[Array, Array], npt.NDArray[np.bool_]]
 @lru_cache(maxsize=65536)
 def _choices(tiles: int, low: int, high: int) -> npt.NDArray[np.float64]:
     """Factors between `low` and `high` worth trying on a dimension that `tiles` tiles cover."""
-    inside = [f for f in factors(tiles) if low < f <= high]
-    return np.array([low, *inside] if low <= tiles else [], dtype=float)
+    if low > min(tiles, high):
+        return np.empty(0)
+    return np.array([low, *(f for f in factors(tiles) if low < f <= high)], dtype=float)
 
 
-def choices(plan: Plan, rows: Rows, i: Ints, d: int) -> tuple[Ints, Array]:
-    """For each row, every factor of dimension `d`: (positions in `i`, factors)."""
-    slot = plan.slots[rows.slot]
-    left = rows.left[d, i]
-    low, high = plan.limits(rows.slot, d)
-    values, kind = np.unique(left, return_inverse=True)
-    if rows.slot == plan.last:  # the outermost memory's loops do whatever is left
-        tables = [np.array([v]) if low <= v <= high else np.empty(0) for v in values]
-    else:
-        tables = [_choices(int(v), low, min(high, slot.mesh) if slot.spatial else high) for v in values]
-    count = np.array([len(t) for t in tables])
-    start = np.concatenate([[0], np.cumsum(count)[:-1]])
-    if not len(i):
-        return i, np.empty(0)
-    every = np.concatenate(tables)
-    each = count[kind]
-    position = np.repeat(np.arange(len(i)), each)
-    offset = np.arange(len(position)) - np.repeat(np.cumsum(each) - each, each)
-    return position, every[start[kind][position] + offset]
+def _choices_on_axis(tiles: int, low: int, high: int) -> npt.NDArray[np.float64]:
+    """The same on one of two axes: the dimension may lie along the other one instead."""
+    found = _choices(tiles, low, high)
+    return found if low == 1 else np.append(1.0, found)
 
 
-def grow_factors(plan: Plan, rows: Rows, i: Ints, wins: Wins) -> tuple[Ints, Array]:
-    """Every choice of factors for the rows `i` that fits and may win: (origins, factors (D, R'))."""
-    slot = plan.slots[rows.slot]
-    chosen: list[Array] = []
+class Growth:
+    """Half-made choices of the factors at one slot: rows `i`, and columns of what is chosen so far."""
+
+    def __init__(self, plan: Plan, rows: Rows) -> None:
+        self.plan, self.rows, self.k = plan, rows, rows.slot
+        self.slot = plan.slots[self.k]
+        self.i: Ints = np.arange(len(rows))
+        self.tile = list(rows.tile)
+        self.left: list[Array] = []
+        self.factor: list[Array] = []
+        self.judged = 0
+        self.used = np.ones(len(rows))  # of the fan-out's axis
+        self.time = (rows.left - 1) * rows.steps + rows.last_steps  # (D, R) steps along each dimension
+        self.steps = np.prod(self.time, axis=0)
+        self.energy, self.cycles = rows.bound, rows.cycles
+
+    def take(self, at: Ints | npt.NDArray[np.bool_]) -> None:
+        """Go on with the choices at these positions."""
+        self.i = self.i[at]
+        self.tile = [a[at] for a in self.tile]
+        self.left = [a[at] for a in self.left]
+        self.factor = [a[at] for a in self.factor]
+        if self.slot.spatial:
+            self.used, self.steps = self.used[at], self.steps[at]
+
+    def decide(self, d: int) -> None:
+        """Try every factor of dimension `d` that fits."""
+        left = self.rows.left[d, self.i]
+        position, factor = self._listed(d, left, self._most(d))
+        low = self.plan.limits(self.k, d)[0]
+        if low > 1 and self.plan.other_axis(self.k):
+            enough = (factor >= low) | (self.rows.factor[d, self.i[position]] >= low)
+            position, factor = position[enough], factor[enough]
+        self.judged += len(position)
+        self.take(position)
+        left = left[position]
+        self.left.append(np.ceil(left / factor))
+        self.factor.append(factor)
+        self.tile[d] = self.tile[d] * factor
+        if self.slot.spatial:
+            self.used = self.used * factor
+            steps, last = self.rows.steps[d, self.i], self.rows.last_steps[d, self.i]
+            self.steps = self.steps * ((self.left[-1] - 1) * steps + last) / self.time[d, self.i]
+
+    def _listed(self, d: int, left: Array, most: Array) -> tuple[Ints, Array]:
+        """Positions and factors of all choices not above `most`."""
+        low, high = self.plan.limits(self.k, d)
+        values, kind = np.unique(left, return_inverse=True)
+        if not len(left):
+            return np.zeros(0, dtype=np.int64), left
+        if self.k == self.plan.last:  # the outermost memory's loops do whatever is left
+            tables = [np.array([v]) if low <= v <= high else np.empty(0) for v in values]
+        else:
+            listed = _choices_on_axis if self.plan.two_axes(self.k) else _choices
+            tables = [listed(int(v), low, high) for v in values]
+        count = np.array([len(t) for t in tables])
+        start = np.cumsum(count) - count
+        every = np.concatenate(tables)
+        apart = 2.0 * max(float(values[-1]), 1.0) + 2
+        keyed = every + np.repeat(np.arange(len(values)), count) * apart
+        end = np.searchsorted(keyed, np.minimum(most, apart - 1) + kind * apart, side="right")
+        each = np.maximum(end - start[kind], 0)
+        position = np.repeat(np.arange(len(left)), each)
+        offset = np.arange(len(position)) - np.repeat(np.cumsum(each) - each, each)
+        return position, every[start[kind][position] + offset]
+
+    def _most(self, d: int) -> Array:
+        """(R) the greatest factor of dimension `d` that the fan-out or the memories allow."""
+        if self.slot.spatial:
+            most = self.slot.mesh // self.used
+            if self.plan.other_axis(self.k):
+                most = np.where(self.rows.factor[d, self.i] > 1, 1.0, most)  # a dimension lies along one axis
+        else:
+            most = np.full(len(self.i), np.inf)
+        if self.k == self.plan.last:
+            return most
+        size = self.plan.space.sizes[d]
+        for outer in self.plan.tight(self.k):
+            spaces = self.plan.kept[outer]
+            if any(self.plan.space.relevant[i, d] for i in spaces):
+                fixed, each = self._linear(spaces, d)
+                room = self.plan.capacity[outer]
+                least = np.floor((room - fixed) / each / self.tile[d] + 1e-9)
+                most = np.minimum(most, np.where(fixed + each * size <= room, np.inf, least))
+        return most
+
+    def _linear(self, spaces: tuple[int, ...], d: int) -> tuple[Array, Array]:
+        """Words of the tiles of `spaces` together: (those of no step along `d`, those of each step)."""
+        fixed, each = np.zeros(len(self.i)), np.zeros(len(self.i))
+        sizes = self.plan.space.sizes
+        for space in spaces:
+            words: Array = np.ones(len(self.i))
+            at_zero: Array | None = None
+            slope = 0.0
+            for rank in self.plan.ranks[space]:
+                span: Array = np.ones(1)
+                here = 0
+                for r, c in rank:
+                    if r == d:
+                        here = c
+                        span = span - c
+                    else:
+                        span = span + c * (np.minimum(self.tile[r], sizes[r]) - 1)
+                if here:
+                    at_zero, slope = span, float(here)
+                elif rank:
+                    words = words * span
+            fixed = fixed + words * (1.0 if at_zero is None else at_zero)
+            each = each + words * slope
+        return fixed, each
+
+    def hopes(self) -> tuple[Array, Array]:
+        """The least energy and cycles of any completion."""
+        energy, cycles = self.energy[self.i], self.cycles[self.i]
+        if self.k in self.plan.tables:
+            table = self.plan.tables[self.k]
+            energy = energy - table.minimum + table.at(self.left)
+        if self.slot.spatial:
+            room = self.slot.mesh / self.used if len(self.factor) < self.plan.dims else 1.0
+            cycles = np.maximum(cycles, self.steps / (self.plan.fan_ahead(self.k + 1) * room))
+        return energy, cycles
+
+
+def grow_factors(plan: Plan, rows: Rows, wins: Wins) -> tuple[Ints, Array, int]:
+    """Every choice of factors that fits and may win: (rows, factors (D, R')), and how many were looked at."""
+    growth = Growth(plan, rows)
     for d in range(plan.dims):
-        position, factor = choices(plan, rows, i, d)
-        i = i[position]
-        chosen = [c[position] for c in chosen] + [factor]
-        keep = _possible(plan, rows, slot, i, chosen)
-        i, chosen = i[keep], [c[keep] for c in chosen]
-        keep = wins(*_hopes(plan, rows, i, chosen))
-        i, chosen = i[keep], [c[keep] for c in chosen]
-    return i, np.array(chosen).reshape(plan.dims, len(i))
-
-
-def _hopes(plan: Plan, rows: Rows, i: Ints, chosen: list[Array]) -> tuple[Array, Array]:
-    """The least energy and cycles of any completion of half-made choices."""
-    energy, cycles = rows.bound[i], rows.cycles[i]
-    k = rows.slot
-    left = [np.ceil(rows.left[d, i] / factor) for d, factor in enumerate(chosen)]
-    if k in plan.tables:
-        table = plan.tables[k]
-        energy = energy - table.minimum + table.at(left)
-    if plan.slots[k].spatial:
-        steps = np.ones(len(i))
-        for d in range(plan.dims):
-            n = left[d] if d < len(chosen) else rows.left[d, i]
-            # the last tile may be a short one: then its steps are those of the last tile inside it
-            steps = steps * ((n - 1) * rows.steps[d, i] + rows.last_steps[d, i])
-        room = plan.slots[k].mesh / np.prod(chosen, axis=0) if len(chosen) < plan.dims else 1.0
-        cycles = np.maximum(cycles, steps / (plan.fan_ahead(k + 1) * room))
-    return energy, cycles
-
-
-def _possible(plan: Plan, rows: Rows, slot: Slot, i: Ints, chosen: list[Array]) -> npt.NDArray[np.bool_]:
-    """Whether tiles fit and fan-outs suffice, with the dimensions after the chosen ones left as they are."""
-    d = len(chosen) - 1
-    keep = np.ones(len(i), dtype=bool)
-    if slot.spatial:
-        keep &= np.prod(chosen, axis=0) <= slot.mesh
-        other = plan.other_axis(rows.slot)
-        if other:
-            keep &= (chosen[d] == 1) | (rows.factor[d, i] == 1)
-    if rows.slot < plan.last:
-        tile = rows.tile[:, i]
-        tile[: d + 1] *= chosen
-        keep &= fits(plan, rows.slot, tile)
-    return keep
+        growth.decide(d)
+        growth.take(wins(*growth.hopes()))
+    if not plan.dims:
+        return growth.i, np.ones((0, len(rows))), 1
+    return growth.i, np.array(growth.factor), growth.judged

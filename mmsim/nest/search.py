@@ -1,134 +1,163 @@
 """The mapper: the best mapping of a problem on an architecture, with a proof or the gap to a lower bound.
 
-Branch and bound over `mapper_rows`, from the compute outwards. Partial mappings that equal another
-in all that matters later and cost no less are dropped (`mapper_dominance`), and so are those whose
-lower bound (`mapper_bound`) is no better than the best mapping found. What is left is taken best
-bound first, after a narrow beam has found a good mapping to compare with.
+A narrow beam finds a good mapping first; then branch and bound (`mapper_explore`) goes through what
+could be better, for each choice of what the memories keep, until nothing is left or the budget is
+spent. Nothing is drawn by lot, so the same input gives the same answer.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from mmsim.arch.model import Arch, Fanout, Storage
 from mmsim.errors import InputError
 from mmsim.nest.evaluate import Evaluation, evaluate
-from mmsim.nest.mapper_bound import bound, final_cycles
-from mmsim.nest.mapper_dominance import undominated
-from mmsim.nest.mapper_grow import grow_factors
+from mmsim.nest.mapper_bound import bound
+from mmsim.nest.mapper_explore import Metric, Run, explore
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, finish, join, loop, root, spread
+from mmsim.nest.mapper_rows import Rows, root
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.nest.mapspace import Array, Mapspace
 from mmsim.problem import Problem
 
-Objective: TypeAlias = Literal["latency", "energy", "edp"]
-BEAMS = (8, 64)
-AT_ONCE = 60_000  # candidates that one step should make
+MAPPINGS = 2_000_000  # budget when none is given: about a second
+BEAMS = ((8, 16), (64, 4))  # how many rows go on at each slot, and for how many choices of what is kept
+JUDGED_AGAIN = 1  # the last improvements, evaluated one by one
+METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
-@dataclass
-class Run:
-    """One search: the objective, the budget, the best found and the counters."""
+@dataclass(frozen=True)
+class Result:
+    """The best mapping found, its cost by `mmsim.nest.evaluate`, and how good it is.
 
-    objective: Objective
-    time_s: float | None = None
-    mappings: int | None = None
-    start: float = field(default_factory=time.process_time)
-    score: float = np.inf
-    found: list[tuple[float, Plan, Rows, int]] = field(default_factory=list)
-    judged: int = 0
-    left_out: float = np.inf  # the least bound among what the budget cut off
-    growth: dict[int, float] = field(default_factory=dict)
+    `proof` is ``optimal`` when every mapping of the mapspace was evaluated or soundly ruled out, else
+    ``gap``; `lower_bound` is what no mapping can beat in the objective's first metric (cycles, pJ, or
+    pJ x cycles). `judged_mappings` counts the partial and complete mappings looked at.
+    """
 
-    def scores(self, energy: Array, cycles: Array) -> Array:
-        """What the objective makes of energy and cycles."""
-        return {"energy": energy, "latency": cycles, "edp": energy * cycles}[self.objective]
-
-    def wins(self, energy: Array, cycles: Array) -> npt.NDArray[np.bool_]:
-        """Whether that would be better than the best found."""
-        return self.scores(energy, cycles) < self.score * (1 - 1e-12)
-
-    def spent(self) -> bool:
-        """Whether the budget is."""
-        late = self.time_s is not None and time.process_time() - self.start > self.time_s
-        return late or (self.mappings is not None and self.judged >= self.mappings)
+    mapping: Mapping
+    evaluation: Evaluation
+    objective: tuple[Metric, ...]
+    score: float
+    proof: Literal["optimal", "gap"]
+    lower_bound: float
+    judged_mappings: int
+    cpu_seconds: float
 
 
-def explore(run: Run, plan: Plan, width: int | None = None) -> None:
-    """Search one plan; with a `width`, only that many rows go on at each slot and nothing is proven."""
-    rows = root(plan)
-    bound(plan, rows)
-    stack = [rows]
-    while stack:
-        rows = stack.pop()
-        rows = rows.take(np.flatnonzero(run.wins(rows.bound, rows.cycles)))
-        if not len(rows):
-            continue
-        if width is None and run.spent():
-            for rest in (rows, *stack):
-                run.left_out = min(run.left_out, float(run.scores(rest.bound, rest.cycles).min(initial=np.inf)))
-            return
-        at_once = int(max(16, AT_ONCE / run.growth.get(rows.slot, 30)))
-        if len(rows) > at_once:
-            stack.append(rows.take(np.arange(at_once, len(rows))))
-            rows = rows.take(np.arange(at_once))
-        children = step(run, plan, rows)
-        if children is None:
-            continue
-        if children.slot > plan.last:
-            record(run, plan, children)
-            continue
-        children = children.take(undominated(plan, children))
-        children = children.take(np.argsort(run.scores(children.bound, children.cycles), kind="stable")[:width])
-        stack.append(children)
+def best_mapping(
+    problem: Problem,
+    arch: Arch,
+    objective: str = "edp",
+    *,
+    time_s: float | None = None,
+    mappings: int | None = None,
+) -> Result:
+    """The mapping of `problem` on `arch` that is best in `objective`.
 
-
-def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
-    """Every continuation of `rows` at the next slot that may win."""
-    slot = plan.slots[rows.slot]
-    i, factor = grow_factors(plan, rows, np.arange(len(rows)), run.wins)
-    run.judged += len(i)
-    run.growth[rows.slot] = max(run.growth.get(rows.slot, 1.0), len(i) / len(rows))
-    if not len(i):
-        return None
-    parts = [spread(plan, rows, i, factor)] if slot.spatial else loop(plan, rows, i, factor)
-    alive = []
-    for part in parts:
-        if part.slot > plan.last:
-            finish(plan, part)
-            part.bound, part.cycles = part.energy, final_cycles(plan, part)
-        else:
-            bound(plan, part)
-        part = part.take(np.flatnonzero(run.wins(part.bound, part.cycles)))
-        if len(part):
-            alive.append(part)
-    return join(alive) if alive else None
-
-
-def record(run: Run, plan: Plan, rows: Rows) -> None:
-    scores = run.scores(rows.bound, rows.cycles)
-    j = int(np.argmin(scores))
-    if scores[j] < run.score:
-        run.score = float(scores[j])
-        run.found.append((run.score, plan, rows, j))
-
-
-def best_mapping(problem, arch, objective="edp", time_s=None, mappings=None):
+    `objective` is ``edp``, ``energy``, ``latency`` or several of them in order of importance, as in
+    ``latency,energy``. The search stops after `time_s` seconds of CPU time or when it has looked at so
+    many `mappings`; with neither given, at `MAPPINGS`. Raises `InputError` when no mapping fits,
+    naming the memory or the constraint.
+    """
+    if time_s is None and mappings is None:
+        mappings = MAPPINGS
+    run = Run(objective_of(objective), time_s, mappings)
     space = Mapspace(problem, arch)
-    run = Run(objective, time_s, mappings)
+    _check_feasible(space)
+    plans = _plans(run, space)
+    for width, count in BEAMS:
+        for plan, start in plans[:count]:
+            if run.wins(start.bound, start.cycles)[0]:
+                explore(run, plan, start, width)
+        plans = _most_promising_first(run, plans)
+    for plan, start in plans:
+        explore(run, plan, start)
+    if not run.found:
+        raise InputError("no mapping satisfies the architecture's constraints and capacities", field=arch.name)
+    return _result(run, problem, arch)
+
+
+def objective_of(text: str) -> tuple[Metric, ...]:
+    """The metrics in a comma-separated list; raises `InputError` for an unknown one."""
+    names = [name.strip() for name in text.split(",")]
+    found = tuple(metric for name in names for metric in METRICS if metric == name)
+    if len(found) != len(names):
+        raise InputError(f"{text!r} is not a list of {', '.join(METRICS)}", field="objective")
+    return found
+
+
+def _plans(run: Run, space: Mapspace) -> list[tuple[Plan, Rows]]:
+    """Every choice of what memories keep that may fit, the best bound first."""
+    found = []
     for keep in space.keeps():
         plan = Plan(space, keep)
-        for width in (*BEAMS, None):
-            explore(run, plan, width)
-            print("width", width, run.score, run.judged, run.left_out, round(time.process_time() - run.start, 3))
-    return run
+        start = root(plan)
+        bound(plan, start)
+        if math.isfinite(start.bound[0]):
+            found.append((plan, start))
+    energy = np.array([start.bound[0] for _, start in found])
+    cycles = np.array([start.cycles[0] for _, start in found])
+    return [found[i] for i in run.order(energy, cycles)]
+
+
+def _most_promising_first(run: Run, plans: list[tuple[Plan, Rows]]) -> list[tuple[Plan, Rows]]:
+    """The plans that gave the best mappings first."""
+    winners = [plan for plan, _, _ in reversed(run.found)]
+    return sorted(plans, key=lambda entry: winners.index(entry[0]) if entry[0] in winners else len(winners))
+
+
+def _result(run: Run, problem: Problem, arch: Arch) -> Result:
+    """The last improvements judged again by `evaluate`, and the best of them."""
+    judged = []
+    for plan, rows, row in reversed(run.found[-JUDGED_AGAIN:]):
+        mapping = mapping_of(plan, rows, row)
+        cost = evaluate(arch, problem, mapping)
+        energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
+        judged.append((tuple(float(m[0]) for m in run.metrics(energy, cycles)), mapping, cost))
+    score, mapping, cost = min(judged, key=lambda one: one[0])
+    proven = not math.isfinite(run.left_out)
+    return Result(
+        mapping=mapping,
+        evaluation=cost,
+        objective=run.objective,
+        score=score[0],
+        proof="optimal" if proven else "gap",
+        lower_bound=min(score[0], run.best[0], run.left_out),
+        judged_mappings=run.judged,
+        cpu_seconds=time.process_time() - run.start,
+    )
+
+
+def _check_feasible(space: Mapspace) -> None:
+    """Raise `InputError` when even the smallest tiles that constraints allow do not fit."""
+    plan = Plan(space, next(iter(_fewest_kept(space))))
+    tile = np.ones((plan.dims, 1))
+    for k, slot in enumerate(plan.slots):
+        if k == plan.last:
+            tile = space.sizes[:, None]
+        else:
+            tile = tile * np.array([[plan.limits(k, d)[0]] for d in range(plan.dims)])
+        if slot.spatial or not plan.kept[k]:
+            continue
+        words = int(sum(plan.box(i, np.minimum(tile, space.sizes[:, None]))[0] for i in plan.kept[k]))
+        if words > plan.capacity[k]:
+            names = ", ".join(space.spaces[i].name for i in plan.kept[k])
+            room = int(plan.capacity[k])
+            raise InputError(
+                f"the smallest tiles of {names} take {words} words, there is room for {room}", field=slot.node.name
+            )
+
+
+def _fewest_kept(space: Mapspace) -> Iterator[tuple[frozenset[str], ...]]:
+    """The choice that keeps no more than it must."""
+    yield tuple(choices[-1] for choices in space.keep_choices())
 
 
 def mapping_of(plan: Plan, rows: Rows, row: int) -> Mapping:

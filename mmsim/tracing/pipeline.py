@@ -34,6 +34,7 @@ def trace(
     stages: Mapping[str, str] | None = None,
     symbols: Sequence[str] | Mapping[str, int] = ("B",),
     overrides: Mapping[str, str] | None = None,
+    modalities: Mapping[str, str] | None = None,
     workload: str = "",
     variant: str = "",
     allow_unknown: bool = False,
@@ -46,7 +47,8 @@ def trace(
     ``symbols={"B": 2, "L": 128}``. ``symbols=()`` keeps every size concrete.
 
     `stages` maps module paths to stages, the longest prefix wins, and must claim every operation that costs
-    something; without it stages are inferred from what each input reaches. `overrides` changes some of them.
+    something; without it stages are inferred from what each input reaches. `overrides` changes some of them;
+    `modalities` says what inputs are (``{"x": "audio"}``) where their names don't.
 
     >>> from torch import ones
     >>> graph = trace(nn.Linear(16, 4), {"input": ones(2, 16)}, stages={"": "head"})
@@ -56,20 +58,21 @@ def trace(
     Raises `InputError` for operations that the op table does not know (unless `allow_unknown`), for operations
     outside the declared stages, and for a module that cannot be captured.
     """
+    options: dict[str, Any] = {
+        "overrides": overrides, "modalities": modalities, "workload": workload, "variant": variant,
+        "allow_unknown": allow_unknown, "route": route,
+    }  # fmt: skip
     values = dict(symbols) if isinstance(symbols, Mapping) else dict.fromkeys(symbols, 0)
     if callable(inputs):
-        return trace_at(
-            lambda sizes: (module, inputs(**sizes)), values, stages, overrides=overrides, workload=workload,
-            variant=variant, allow_unknown=allow_unknown, route=route,
-        )  # fmt: skip
+        return trace_at(lambda sizes: (module, inputs(**sizes)), values, stages, **options)
     if set(values) - {"B"}:
         raise InputError(f"give inputs as a function of {', '.join(values)}, so that their sizes can change")
     batch = batch_of(inputs)
-    return trace_at(
-        lambda sizes: (module, rebatched(inputs, batch, sizes.get("B", batch))), values if batch else {}, stages,
-        overrides=overrides, workload=workload, variant=variant, allow_unknown=allow_unknown, route=route,
-        given={"B": batch},
-    )  # fmt: skip
+
+    def given_at(sizes: Sizes) -> Given:
+        return module, rebatched(inputs, batch, sizes.get("B", batch))
+
+    return trace_at(given_at, values if batch else {}, stages, given={"B": batch}, **options)
 
 
 def trace_at(
@@ -78,13 +81,18 @@ def trace_at(
     stages: Mapping[str, str] | None,
     *,
     overrides: Mapping[str, str] | None = None,
+    modalities: Mapping[str, str] | None = None,
     workload: str = "",
     variant: str = "",
     allow_unknown: bool = False,
     route: Route | None = None,
     given: Sizes | None = None,
 ) -> Graph:
-    """As `trace`, for a module and inputs that are built for each set of sizes."""
+    """As `trace`, for a module and inputs that are built for each set of sizes.
+
+    `symbols` are the symbolic sizes with the value to trace them at (0 for the batch), `given` those of the caller's
+    own inputs: where a size is no polynomial, the graph is true at these.
+    """
 
     def graph_at(sizes: Sizes) -> Graph:
         module, inputs = given_at(sizes)
@@ -93,7 +101,8 @@ def trace_at(
         return _checked(graph, allow_unknown=allow_unknown)
 
     graph = _with_symbols(graph_at, {name: points(name, value) for name, value in symbols.items()}, dict(given or {}))
-    graph = inferred(graph) if stages is None else declared(graph, stages, is_free=is_free)
+    sizes = {name: value or BATCHES[0] for name, value in symbols.items()}
+    graph = inferred(graph, sizes, modalities) if stages is None else declared(graph, stages, is_free=is_free)
     return overridden(graph, overrides) if overrides else graph
 
 

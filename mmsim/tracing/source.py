@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from mmsim.errors import InputError
 from mmsim.graph import Graph
@@ -67,7 +68,7 @@ def _trace_workload(
     workload = get(name)
 
     def network(batch: int):  # type: ignore[no-untyped-def]
-        with torch.device("meta"):
+        with nullcontext() if host_costs else torch.device("meta"):  # a host that waits for values needs a real run
             return workload.network(
                 fusion, modality, batch=batch, end_to_end=end_to_end, host_costs=host_costs, **knobs
             )
