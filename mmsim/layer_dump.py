@@ -13,6 +13,7 @@ from mmsim import files, size
 from mmsim.errors import InputError
 from mmsim.graph import Graph, Provenance
 from mmsim.layer import Attr, Layer, Role, Stage, Tensor
+from mmsim.size import Polynomial
 
 FORMAT, VERSION = "mmsim layer dump", 1
 

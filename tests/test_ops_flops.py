@@ -1,6 +1,6 @@
 """Against torch itself: it has no core operation without a verdict, and MAC totals equal its flop counter's.
 
-The counter counts the same operations on these modules. It does not see recurrent kernels or fused attention on the CPU, so both are taken apart for it.
+The counter does not see recurrent kernels or fused attention on the CPU, so both are taken apart for it.
 """
 
 from __future__ import annotations

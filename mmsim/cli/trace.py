@@ -49,9 +49,9 @@ def command(
     if output is not None:
         dump(graph, output)
     if view or csv_file or graphml or dot:
-        from mmsim.report import graphs
+        from mmsim.report import drawing, graphs
 
-        for path, write in ((view, graphs.svg), (csv_file, graphs.csv), (graphml, graphs.graphml), (dot, graphs.dot)):
+        for path, write in ((view, drawing.svg), (csv_file, graphs.csv), (graphml, graphs.graphml), (dot, graphs.dot)):
             if path is not None:
                 write(graph, path)
     answer(record(graph, batch), lambda: _tables(graph, batch), as_json=as_json)

@@ -47,8 +47,8 @@ def trace(
     ``symbols={"B": 2, "L": 128}``. ``symbols=()`` keeps every size concrete.
 
     `stages` maps module paths to stages, the longest prefix wins, and must claim every operation that costs
-    something; without it stages are inferred from what each input reaches. `overrides` changes some of them, `modalities` says what
-    inputs are (``{"x": "audio"}``) where their names don't.
+    something; without it stages are inferred from what each input reaches. `overrides` changes some of them;
+    `modalities` says what inputs are (``{"x": "audio"}``) where their names don't.
 
     >>> from torch import ones
     >>> graph = trace(nn.Linear(16, 4), {"input": ones(2, 16)}, stages={"": "head"})
