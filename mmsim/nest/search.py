@@ -28,7 +28,7 @@ from mmsim.problem import Problem
 
 MAPPINGS = 2_000_000  # budget when none is given: about a second
 BEAMS = ((8, 16), (64, 4))  # how many rows go on at each slot, and for how many choices of what is kept
-JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
+JUDGED_AGAIN = 1  # the last improvements, evaluated one by one
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
@@ -150,7 +150,9 @@ def _check_feasible(space: Mapspace) -> None:
         if words > plan.capacity[k]:
             names = ", ".join(space.spaces[i].name for i in plan.kept[k])
             room = int(plan.capacity[k])
-            raise InputError(f"the smallest tiles of {names} take {words} words, there is room for {room}", field=slot.node.name)
+            raise InputError(
+                f"the smallest tiles of {names} take {words} words, there is room for {room}", field=slot.node.name
+            )
 
 
 def _fewest_kept(space: Mapspace) -> Iterator[tuple[frozenset[str], ...]]:

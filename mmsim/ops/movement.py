@@ -11,7 +11,7 @@ from fractions import Fraction
 from mmsim.layer import Attr, Layer, Tensor
 from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, scaled, writes
 from mmsim.ops.rule import Rule
-from mmsim.size import Size, product
+from mmsim.size import Polynomial, Size, product
 
 
 def copy(layer: Layer) -> Problems:
@@ -104,32 +104,44 @@ def scatter(layer: Layer) -> Problems:
 
 
 def region(shape: tuple[Size, ...], indices: Attr) -> Size | None:
-    """Elements of ``x[indices]`` for integers, slices (as text, ``1:5``) and ``...``; None with tensors.
+    """Elements of ``x[indices]`` for integers, slices and ``...``; None where a tensor is an index.
 
-    >>> region((4, 8, 6), (0, "2:6", "...")), region((4, 8), "tensor")
+    A slice is ``("slice", start, stop, step)``.
+
+    >>> region((4, 8, 6), (0, ("slice", 2, 6, None), "...")), region((4, 8), "tensor")
     (24, None)
     """
-    given = indices if isinstance(indices, tuple) else (indices,)
-    given = tuple(i for i in given if i is not None)
-    if any(i == "tensor" or isinstance(i, (bool, float, tuple)) for i in given):
+    several = isinstance(indices, tuple) and indices[:1] != ("slice",)
+    given = [
+        index for index in (indices if isinstance(indices, tuple) and several else (indices,)) if index is not None
+    ]
+    if any(isinstance(index, (bool, float)) or (index != "..." and isinstance(index, str)) for index in given):
         return None
-    missing = len(shape) - len([i for i in given if i != "..."])
     if "..." not in given:
-        given = (*given, "...")
-    at = given.index("...")
-    full = (*given[:at], *[":"] * missing, *given[at + 1 :])
-    return product(_sliced(size, i) for size, i in zip(shape, full, strict=True) if isinstance(i, str))
+        given.append("...")
+    dots = given.index("...")
+    rest = len(shape) - len(given) + 1
+    full = [*given[:dots], *[("slice", None, None, None)] * rest, *given[dots + 1 :]]
+    lengths = (_sliced(size, index) for size, index in zip(shape, full, strict=True) if isinstance(index, tuple))
+    found = list(lengths)
+    return None if None in found else product(length for length in found if length is not None)
 
 
-def _sliced(size: Size, text: str) -> Size:
+def _sliced(size: Size, index: tuple[Attr, ...]) -> Size | None:
     """How many elements a slice takes from an axis; bounds beyond a symbolic axis are taken as they stand."""
-    parts = [int(part) if part else None for part in text.split(":")]
-    start, stop, step = (*parts, None)[:3]
-    if isinstance(size, int):
-        return len(range(size)[slice(start, stop, step)])
-    first_ = 0 if start is None else start if start >= 0 else size + start
-    last = size if stop is None else stop if stop >= 0 else size + stop
-    return last - first_ if step in (None, 1) else scaled(last - first_, Fraction(1, abs(step or 1)))
+    start, stop, step = (*index[1:], None, None, None)[:3]
+    if isinstance(size, int) and all(end is None or isinstance(end, int) for end in (start, stop, step)):
+        return len(range(*slice(start, stop, step).indices(size)))
+    ends = [_end(start, 0, size), _end(stop, size, size)]
+    if ends[0] is None or ends[1] is None or not (step is None or isinstance(step, int)):
+        return None
+    return scaled(ends[1] - ends[0], Fraction(1, step or 1))
+
+
+def _end(end: Attr, default: Size, size: Size) -> Size | None:
+    if isinstance(end, int) and end < 0:
+        return size + end
+    return default if end is None else end if isinstance(end, (int, Polynomial)) else None
 
 
 def _largest(tensors: list[Tensor], x: Tensor) -> Size:
@@ -157,24 +169,32 @@ ROWS: dict[str, Rule] = {
             "copy", "clone", "_to_copy", "type_as", "type", "float", "double", "half", "bfloat16", "int", "long",
             "short", "byte", "char", "bool", "cfloat", "cpu", "cuda", "pad", "constant_pad_nd", "reflection_pad1d",
             "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d",
-            "_pad_circular", "_pad_enum", "roll", "fft_fftshift", "fft_ifftshift", "flip", "fliplr", "flipud",
+            "_pad_circular", "_pad_enum", "roll", "fft_fftshift", "fftshift", "fft_ifftshift", "ifftshift", "flip",
+            "fliplr", "flipud",
             "rot90", "repeat", "repeat_interleave",
             "tile", "tril", "triu", "diag", "diag_embed", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
-            "im2col", "col2im", "fold", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot",
+            "im2col", "col2im", "fold", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot", "pin_memory",
+            "diagflat", "native_channel_shuffle",
             "resize", "view_copy", "expand_copy", "permute_copy", "_reshape_copy", "lift_fresh_copy",
             "_unsafe_index_put",
            
         ),
         copy,
     ),
-    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack",
+    **{f"{view}_copy": copy for view in ("alias", "as_strided", "detach", "diagonal", "narrow", "select", "slice",
+                                         "squeeze", "t", "transpose", "unfold", "unsqueeze", "view_as_real",
+                                         "view_as_complex")},
+    **dict.fromkeys(("cat", "_chunk_cat", "_stack", "concat", "concatenate", "stack", "hstack", "vstack", "dstack",
+     "column_stack", "row_stack",
                      "block_diag", "pad_sequence", "cartesian_prod", "combinations"), joined),
     "embedding": embedding,
     **dict.fromkeys(("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), embedding_bag),
-    **dict.fromkeys(("gather", "index", "index_select", "_unsafe_index", "take", "take_along_dim"), gather),
+    **dict.fromkeys(("gather", "index", "index_select", "_unsafe_index", "_unsafe_masked_index", "take",
+     "take_along_dim"), gather),
     **dict.fromkeys(("masked_select", "nonzero", "argwhere", "nonzero_static"), selected),
     **dict.fromkeys(
-        ("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl", "index_add", "index_copy",
+        ("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl",
+         "_unsafe_masked_index_put_accumulate", "index_add", "index_copy",
          "index_fill", "index_reduce", "masked_scatter", "put", "__setitem__", "setitem", "fill_diagonal",
          "select_scatter",
          "slice_scatter", "diagonal_scatter", "as_strided_scatter"), scatter),

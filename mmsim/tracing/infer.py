@@ -25,7 +25,9 @@ SMALL = 4
 FUSION, HEAD = Stage("fusion"), Stage("head")
 
 
-def inferred(graph: Graph, sizes: Mapping[str, int] | None = None, modalities: Mapping[str, str] | None = None) -> Graph:
+def inferred(
+    graph: Graph, sizes: Mapping[str, int] | None = None, modalities: Mapping[str, str] | None = None
+) -> Graph:
     """`graph` with inferred stages; `sizes` weigh symbolic MACs, `modalities` name those of some inputs."""
     network = _Network(graph, sizes or {}, modalities_of(graph, modalities))
     stages = network.stages()

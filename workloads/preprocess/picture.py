@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmsim.workloads.base import octets
+
 CAFFE_MEANS = (103.939, 116.779, 123.68)
 """Means of blue, green and red over ImageNet, which Caffe's networks take off."""
 
 
 def picture(batch: int, height: int, width: int, channels: int = 3) -> Tensor:
     """A random picture of bytes."""
-    return torch.randint(0, 256, (batch, height, width, channels), dtype=torch.uint8, device="cpu")
+    return octets(batch, height, width, channels)
 
 
 class Square(nn.Module):
