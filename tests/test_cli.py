@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mmsim import cli
-from mmsim.graph import dump
+from mmsim.layer_dump import dump
 from tests.toy import toy
 
 TORCHLESS = "import sys; sys.modules['torch'] = None; from mmsim.cli import main; main()"

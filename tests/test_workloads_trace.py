@@ -31,3 +31,13 @@ def test_trace_agrees_with_torchs_counter(name: str, variant: str) -> None:
         assert {stage: (totals.parameters, totals.macs) for stage, totals in graph.by_stage().items()} == {
             stage: (own.parameters, own.macs * symbol("B")) for stage, own in counts.stages.items()
         }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "waits"), [("mujoco_push", 16 * 3 + 4), ("cmu_mosei", 9 * 3 + 3)])
+def test_host_costs_are_facts_of_the_graph(name: str, waits: int) -> None:
+    """Positions are looked up three times a cross net and once a self net; the host waits each time."""
+    graph = trace_source(name, fusion="transformer", host_costs=True)
+    assert graph.provenance.route == "recorder-real"
+    assert sum("sync" in dict(layer.attrs) for layer in graph.layers) == waits
+    assert graph.macs == trace_source(name, fusion="transformer").macs

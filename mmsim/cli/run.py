@@ -14,7 +14,7 @@ from mmsim.errors import InputError
 if TYPE_CHECKING:
     from mmsim.arch.model import Arch
     from mmsim.graph import Graph
-    from mmsim.run import Cost, Run
+    from mmsim.run import Run
 
 
 @click.command()
@@ -53,10 +53,10 @@ def command(
     solved once.
     """
     from mmsim.arch import load
-    from mmsim.energy import filled
+    from mmsim.energy import complete
     from mmsim.run import record, run
 
-    machines = [filled(load(name)) for name in architectures]
+    machines = [complete(load(name)) for name in architectures]
     network = source.graph()
     at_batch = concrete_graph(network, batch)
     if dtype is not None:
@@ -78,8 +78,12 @@ def command(
     }
 
     def tables() -> None:
+        from mmsim.report import runs as tables_of
+
         for done in runs:
-            _table(done, batch, layers)
+            tables_of.stages(done, batch)
+            if layers:
+                tables_of.slowest(done, layers)
         if out is not None:
             click.echo(f"layer dump, Timeloop problems and Accelergy tables are in {out}")
 
@@ -112,73 +116,8 @@ def _with_progress(work: Any, title: str) -> Run:
 
 def _write(network: Graph, at_batch: Graph, machines: list[Arch], out: Path) -> None:
     from mmsim.emit.folder import emit_graph
-    from mmsim.graph import dump
+    from mmsim.layer_dump import dump
 
     dump(network, out / "graph.json")
     for arch in machines:
         emit_graph(at_batch, arch, out / arch.name)
-
-
-def _table(done: Run, batch: int, layers: int) -> None:
-    from mmsim.report.table import percent, show, si
-
-    on_gpu = done.arch.device is not None
-    columns = [
-        "stage",
-        "layers",
-        "MACs",
-        "latency",
-        "share",
-        *(["kernels", "host", "best"] if on_gpu else []),
-        "energy",
-        "bound",
-    ]
-    whole = done.latency_s
-
-    def row(name: str, cost: Cost, latency_s: float) -> list[str]:
-        gpu = [si(cost.kernel_s, "s"), si(cost.host_s, "s"), si(cost.best_s, "s")] if on_gpu else []
-        share = percent(latency_s / whole) if whole else "-"
-        return [
-            name,
-            str(cost.layers),
-            si(cost.macs),
-            si(latency_s, "s"),
-            share,
-            *gpu,
-            si(cost.energy_j, "J"),
-            cost.bound,
-        ]
-
-    rows = [row(name, cost, cost.latency_s) for name, cost in done.by_stage().items()]
-    title = f"{done.graph.workload} {done.graph.variant} on {done.arch.name}, batch {batch}"
-    memory = f"peak memory {si(done.memory.peak_bytes, 'B')}"
-    concurrent = f"encoders side by side at best {si(done.concurrent_s, 's')}"
-    notes = [memory, concurrent]
-    if done.overhead_s:
-        notes.insert(0, f"{si(done.overhead_s, 's')} of the total is launch and synchronisation")
-    show(
-        title + (f", {done.mode} mode" if on_gpu else ""),
-        columns,
-        [*rows, row("total", done.total, whole)],
-        note="; ".join(notes),
-        total=True,
-    )
-    if layers:
-        slowest = sorted(done.layers, key=lambda cost: -cost.latency_s)[:layers]
-        show(
-            "Slowest layers",
-            ("layer", "op", "stage", "MACs", "latency", "share", "energy", "bound"),
-            [
-                (
-                    cost.layer.name,
-                    cost.layer.op,
-                    cost.layer.stage,
-                    si(cost.macs),
-                    si(cost.latency_s, "s"),
-                    percent(cost.latency_s / whole),
-                    si(cost.energy_j, "J"),
-                    cost.bound,
-                )
-                for cost in slowest
-            ],
-        )

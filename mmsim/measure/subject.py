@@ -93,7 +93,9 @@ def prepare(
     module: nn.Module, inputs: Any, stages: Mapping[str, str] | None, dtype: str, device: torch.device
 ) -> Subject:
     """Capture `module` in this format and move the captured program and its inputs to the device."""
-    floating = getattr(torch, dtype)
+    floating = getattr(torch, dtype, None)
+    if not isinstance(floating, torch.dtype) or not floating.is_floating_point:
+        raise InputError(f"unknown floating format {dtype!r}", field="--dtype")
     module = module.to(floating)
     inputs = nested.replace(inputs, lambda _, t: t.to(floating) if t.is_floating_point() else t)
     captured = capture(module, inputs)

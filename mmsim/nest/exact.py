@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -44,6 +44,20 @@ class NestLoop:
     kind: Kind
     hop: int = 0
     index: int = 0  # of the instance looked at, for kind "instance"
+    plain: bool = False  # no loop of its dimension has a remainder
+
+    @property
+    def alike(self) -> dict[int, int]:
+        """Steps that behave alike: one of each kind -> how many there are.
+
+        >>> NestLoop("C", 5, 3, 1, "time").alike      # before the end of the remainder, at it, beyond
+        {0: 2, 2: 1, 3: 2}
+        """
+        if self.plain:
+            return {0: self.factor}
+        beyond = {self.residual: self.factor - self.residual} if self.factor > self.residual else {}
+        before = {0: self.residual - 1} if self.residual > 1 else {}
+        return before | {self.residual - 1: 1} | beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,10 @@ class Held:
     sizes: Vector
     delta: Region
 
+    def left(self, moved: Vector) -> Held:
+        """The same after steps without this kind of child, in which the others `moved`."""
+        return Held(_plus(self.behind, moved), self.move, self.sizes, ())
+
 
 State: TypeAlias = tuple[Held | None, ...]
 Result: TypeAlias = tuple[Asked, State, Vector]  # words, state after, displacement from the first step to the last
@@ -84,16 +102,6 @@ def after(status: int, index: int, residual: int) -> int:
     if status != LAST or index < residual - 1:
         return FULL if status == LAST else status
     return LAST if index == residual - 1 else IDLE
-
-
-def alike(loop_factor: int, residual: int) -> dict[int, int]:
-    """Steps of a loop that behave alike: one of each kind -> how many there are."""
-    found = {residual - 1: 1}
-    if residual > 1:
-        found[0] = residual - 1
-    if loop_factor > residual:
-        found[residual] = loop_factor - residual
-    return dict(sorted(found.items()))
 
 
 class Execution:
@@ -122,11 +130,20 @@ class Execution:
         self.kinds = [self._kinds(dim) for dim in self.dims]
         self.classes = list(itertools.product(*(range(len(kinds)) for kinds in self.kinds)))
         self.memo: dict[tuple[int, Status, State, Vector], Result] = {}
+        self.idle: dict[Status, tuple[bool, ...]] = {}
+        self.tile: dict[tuple[int, ...], Vector] = {}
+        self.asked: dict[tuple[Region, ...], Asked] = {}
+        self.steps = [self._step(loop) for loop in self.loops]
         self._place(unicast)
 
     def run(self) -> Asked:
         """All words asked for in the whole run."""
-        status: Status = tuple((LAST,) * len(kinds) for kinds in self.kinds)
+        plain = {loop.dim for loop in self.loops if loop.plain}
+        status: Status = tuple(
+            (FULL if dim in plain else LAST,) * len(kinds) for dim, kinds in zip(self.dims, self.kinds, strict=True)
+        )
+        if not self.reuse and self.mesh is None:  # every step asks for all: where tiles stood does not matter
+            self.steps = [self.zero] * len(self.loops)
         return self._walk(0, status, (None,) * len(self.classes), self.zero)[0]
 
     def _step(self, loop: NestLoop) -> Vector:
@@ -136,7 +153,7 @@ class Execution:
     def _kinds(self, dim: str) -> list[tuple[int, ...]]:
         """Kinds of children along a dimension: one index that stands for its kind, for each child loop."""
         here = [loop for loop in self.loops if loop.kind == "child" and loop.dim == dim]
-        return list(itertools.product(*(alike(loop.factor, loop.residual) for loop in here)))
+        return list(itertools.product(*(loop.alike for loop in here)))
 
     def _place(self, unicast: frozenset[int]) -> None:
         """Number the children, outer loops slowest: the class of each, where its tile lies, with whom it shares."""
@@ -161,22 +178,41 @@ class Execution:
             here = [i for i, loop in enumerate(loops) if loop.dim == dim]
             place = np.zeros(children, dtype=np.int64)
             for i in here:
-                residual = loops[i].residual
-                kind = np.where(grid[i] < residual - 1, 0, np.where(grid[i] == residual - 1, residual - 1, residual))
-                options = list(alike(loops[i].factor, residual))
-                place = place * len(options) + np.searchsorted(options, kind)
+                options = list(loops[i].alike)
+                place = place * len(options) + np.searchsorted(options, grid[i], side="right") - 1
             index = index * len(kinds) + place
         return index
 
     def _walk(self, i: int, status: Status, state: State, jump: Vector) -> Result:
-        """Run loops `i` and inwards; `jump` is how far the tiles stand from where they were last."""
+        """Run loops `i` and inwards; `jump` is how far the tiles stand from where they were last.
+
+        Children that are idle throughout only fall behind, so they are left out of what is looked up.
+        """
+        idle = self._idle(status)
+        inside = tuple(None if out else held for held, out in zip(state, idle, strict=True)) if any(idle) else state
+        asked, after_run, net = self._run(i, status, inside, jump)
+        if inside is not state:
+            moved = _plus(jump, net)
+            pairs = zip(state, after_run, idle, strict=True)
+            after_run = tuple(old and old.left(moved) if out else new for old, new, out in pairs)
+        return asked, after_run, net
+
+    def _idle(self, status: Status) -> tuple[bool, ...]:
+        """Which kinds of children do nothing in this run."""
+        if status not in self.idle:
+            self.idle[status] = tuple(
+                any(status[d][kind] == IDLE for d, kind in enumerate(kinds)) for kinds in self.classes
+            )
+        return self.idle[status]
+
+    def _run(self, i: int, status: Status, state: State, jump: Vector) -> Result:
         if i == len(self.loops):
             asked, state = self._ask(status, state, jump)
             return asked, state, self.zero
         key = (i, status, state, jump)
         if key not in self.memo:
-            loop = self.loops[i]
-            self.memo[key] = (self._time if loop.kind == "time" else self._space)(i, status, state, jump)
+            run = self._time if self.loops[i].kind == "time" else self._space
+            self.memo[key] = run(i, status, state, jump)
         return self.memo[key]
 
     def _space(self, i: int, status: Status, state: State, jump: Vector) -> Result:
@@ -198,57 +234,75 @@ class Execution:
         loop = self.loops[i]
         d = self.dims.index(loop.dim)
         steps = loop.factor if FULL in status[d] else loop.residual if LAST in status[d] else 1
-        move, total, net = self._step(loop), Asked(), self.zero
-        for first, count in alike(steps, min(loop.residual, steps)).items() if LAST in status[d] else [(0, steps)]:
+        move, total, net = self.steps[i], Asked(), self.zero
+        kinds = replace(loop, factor=steps).alike if LAST in status[d] else {0: steps}
+        for first, count in kinds.items():
             inside = (*status[:d], tuple(after(s, first, loop.residual) for s in status[d]), *status[d + 1 :])
             left = count
             while left:
                 before = state, jump
                 asked, state, net = self._walk(i + 1, inside, state, jump)
-                jump = tuple(a - b for a, b in zip(move, net, strict=True))
+                jump = _minus(move, net)
                 repeats = left if (state, jump) == before else 1
                 total, left = total + asked * repeats, left - repeats
         return total, state, tuple(a * (steps - 1) + b for a, b in zip(move, net, strict=True))
 
     def _ask(self, status: Status, state: State, jump: Vector) -> tuple[Asked, State]:
         """One step: what every child asks for."""
-        held = tuple(self._child(kinds, status, old, jump) for kinds, old in zip(self.classes, state, strict=True))
-        regions: list[Region] = [now.delta if now else () for now in held]
-        words = np.array([volume(region) for region in regions], dtype=np.int64)[self.of_class]
-        taken = self._linked(state, regions, words, jump) if self.mesh else np.zeros(len(words), dtype=bool)
+        kinds = zip(self.classes, state, self._idle(status), strict=True)
+        held = tuple(None if idle else self._child(kind, status, old, jump) for kind, old, idle in kinds)
+        regions = tuple(now.delta if now else () for now in held)
+        if self.mesh and any(old and old.delta for old in state):
+            return self._served(regions, self._linked(state, regions, jump)), held
+        if regions not in self.asked:
+            self.asked[regions] = self._served(regions, None)
+        return self.asked[regions], held
+
+    def _served(self, regions: tuple[Region, ...], taken: npt.NDArray[np.bool_] | None) -> Asked:
+        """Words read and delivered; children `taken` get theirs from neighbours."""
+        words = self._words(regions)
+        asks = words > 0
+        linked = 0
+        if taken is not None:
+            linked, asks = int(words[taken].sum()), asks & ~taken
         shape = {region: number for number, region in enumerate(dict.fromkeys(regions))}
         shapes = np.array([shape[region] for region in regions], dtype=np.int64)[self.of_class]
-        asks = (words > 0) & ~taken
         _, once = np.unique(self.key[asks] * len(shape) + shapes[asks], return_index=True)
-        asked = Asked(int(words[asks][once].sum()), int(words[asks].sum()), int(words[taken].sum()))
-        return asked, held
+        return Asked(int(words[asks][once].sum()), int(words[asks].sum()), linked)
 
-    def _child(self, kinds: tuple[int, ...], status: Status, old: Held | None, jump: Vector) -> Held | None:
+    def _words(self, regions: tuple[Region, ...]) -> Ids:
+        """Words that each child asks for."""
+        return np.array([volume(region) for region in regions], dtype=np.int64)[self.of_class]
+
+    def _child(self, kinds: tuple[int, ...], status: Status, old: Held | None, jump: Vector) -> Held:
         """One kind of child after a jump: its new tile and the words of it that it lacks."""
-        here = {dim: status[d][kind] for d, (dim, kind) in enumerate(zip(self.dims, kinds, strict=True))}
-        moved = tuple(a + b for a, b in zip(old.behind, jump, strict=True)) if old else self.zero
-        if IDLE in here.values():
-            return Held(moved, old.move, old.sizes, ()) if old else None
-        sizes = tuple(
-            1 + sum(((self.full if here[dim] == FULL else self.last)[dim] - 1) * c for dim, c in rank)
-            for rank in self.space.projection
-        )
+        sizes = self._sizes(tuple(status[d][kind] for d, kind in enumerate(kinds)))
         box = (self.zero, sizes)
         if old is None or not self.reuse:
             return Held(self.zero, None, sizes, (box,))
-        before = (tuple(-m for m in moved), tuple(size - m for size, m in zip(old.sizes, moved, strict=True)))
+        moved = _plus(old.behind, jump)
+        before = (_minus(self.zero, moved), _minus(old.sizes, moved))
         if not any(moved):
             return Held(self.zero, old.move, sizes, () if sizes == old.sizes else subtract(box, before))
         if old.move is None or old.move == moved:
             return Held(self.zero, moved, sizes, subtract(box, before))
         return Held(self.zero, None, sizes, (box,))
 
-    def _linked(self, state: State, regions: list[Region], words: Ids, jump: Vector) -> npt.NDArray[np.bool_]:
+    def _sizes(self, ends: tuple[int, ...]) -> Vector:
+        """The tile of a child, given for every dimension whether it is at the end."""
+        if ends not in self.tile:
+            n = {dim: (self.last if end == LAST else self.full)[dim] for dim, end in zip(self.dims, ends, strict=True)}
+            ranks = self.space.projection
+            self.tile[ends] = tuple(1 + sum((n[dim] - 1) * c for dim, c in rank) for rank in ranks)
+        return self.tile[ends]
+
+    def _linked(self, state: State, regions: tuple[Region, ...], jump: Vector) -> npt.NDArray[np.bool_]:
         """Children that get their words from a neighbour's last delta, where that spares reads of the parent."""
         assert self.mesh
+        words = self._words(regions)
         shapes: dict[Region, int] = {(): 0}
         now_low, now_shape = self._outline(regions, shapes)
-        old_low, old_shape = self._outline([held.delta if held else () for held in state], shapes)
+        old_low, old_shape = self._outline(tuple(held.delta if held else () for held in state), shapes)
         here = self.offset + now_low[self.of_class] + np.asarray(jump, dtype=np.int64)
         there = self.offset + old_low[self.of_class]
         ids = np.arange(self.per_node)
@@ -280,7 +334,7 @@ class Execution:
                 taken[node] = False
         return taken.reshape(-1)
 
-    def _outline(self, regions: list[Region], shapes: dict[Region, int]) -> tuple[Ids, Ids]:
+    def _outline(self, regions: tuple[Region, ...], shapes: dict[Region, int]) -> tuple[Ids, Ids]:
         """The low corner of each region's first box, and a number for its shape apart from that corner."""
         lows, numbers = [], []
         for region in regions:
@@ -292,6 +346,10 @@ class Execution:
         return np.array(lows, dtype=np.int64).reshape(len(regions), -1), np.array(numbers, dtype=np.int64)
 
 
+def _plus(a: Vector, b: Vector) -> Vector:
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
 def _minus(a: Vector, b: Vector) -> Vector:
     return tuple(x - y for x, y in zip(a, b, strict=True))
 
@@ -301,7 +359,7 @@ def points(loops: Sequence[NestLoop], dim: str, full: int, last: int) -> int:
     counts = {FULL: full, LAST: last, IDLE: 0}
     for loop in reversed([loop for loop in loops if loop.dim == dim]):
         if loop.kind == "time":
-            kinds = alike(loop.factor, loop.residual).items()
+            kinds = replace(loop, plain=False).alike.items()
             at_end = sum(counts[after(LAST, index, loop.residual)] * count for index, count in kinds)
             counts = {FULL: counts[FULL] * loop.factor, LAST: at_end, IDLE: 0}
         else:

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from mmsim.arch.model import Storage
 from mmsim.nest.mapper_plan import Flow, Plan
 from mmsim.nest.mapper_rows import Live, Rows, times
 from mmsim.nest.mapspace import Array
@@ -18,7 +17,8 @@ def bound(plan: Plan, rows: Rows) -> None:
     A continuation costs no less than what it continues, so its parent's bounds hold too.
     """
     rows.cycles = cycles_bound(plan, rows)
-    rows.guess = rows.energy + _pending(plan, rows) + plan.future(rows.slot)
+    leak = sum(plan.leak_pj.values()) * rows.cycles
+    rows.guess = rows.energy + _pending(plan, rows) + plan.future(rows.slot) + leak
     rows.bound = rows.guess - _first_accesses(plan, rows)
     if rows.parent is not None:
         rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
@@ -30,13 +30,12 @@ def cycles_bound(plan: Plan, rows: Rows) -> Array:
     steps = np.prod((rows.left - 1) * rows.steps + rows.last_steps, axis=0)
     cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.least_cycles))
     for k in {k for k, _ in rows.words}:
-        rate = plan.rates(k)
-        instances = plan.most_instances[k]
-        reads, writes = rows.words[k, "read"] / instances, rows.words[k, "write"] / instances
-        for words, limit in ((reads, rate[0]), (writes, rate[1]), (reads + writes, rate[2])):
+        most = plan.most_instances[k]
+        reads, writes = rows.words[k, "read"] / most, rows.words[k, "write"] / most
+        for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
             if limit is not None:
                 cycles = np.maximum(cycles, np.floor(words / limit))
-    return cycles
+    return cycles + plan.latency
 
 
 def _pending(plan: Plan, rows: Rows) -> Array:
@@ -126,17 +125,17 @@ def instances(plan: Plan, rows: Rows, k: int) -> Array:
     return np.ones(len(rows)) if g is None else np.asarray(np.prod(rows.last_copies[g], axis=0))
 
 
-def final_cycles(plan: Plan, rows: Rows) -> Array:
-    """(R) cycles of complete mappings: computing, or the slowest memory."""
+def complete(plan: Plan, rows: Rows) -> None:
+    """Fill in energy and cycles of complete mappings: computing, or the slowest memory; leakage all the while."""
     cycles = np.prod(rows.last_steps, axis=0)
-    for k, slot in enumerate(plan.slots):
-        if (k, "read") not in rows.words:
-            continue
-        assert isinstance(slot.node, Storage)
+    for k in {k for k, _ in rows.words}:
         used = instances(plan, rows, k)
         reads, writes = rows.words[k, "read"] / used, rows.words[k, "write"] / used
-        rate = plan.rates(k)
-        for words, limit in ((reads, rate[0]), (writes, rate[1]), (reads + writes, rate[2])):
+        for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
             if limit is not None:
                 cycles = np.maximum(cycles, np.ceil(words / limit - 1e-9))
-    return cycles
+    for k, leak in plan.leak_pj.items():
+        if leak:
+            rows.energy = rows.energy + leak * cycles * instances(plan, rows, k)
+    rows.cycles = cycles + plan.latency
+    rows.bound = rows.guess = rows.energy

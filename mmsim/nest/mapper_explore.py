@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.nest.mapper_bound import bound, final_cycles
+from mmsim.nest.mapper_bound import bound, complete
 from mmsim.nest.mapper_dominance import undominated
 from mmsim.nest.mapper_grow import grow_factors
 from mmsim.nest.mapper_plan import Plan
@@ -113,7 +113,7 @@ def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
     for part in parts:
         if part.slot > plan.last:
             finish(plan, part)
-            part.bound, part.cycles, part.guess = part.energy, final_cycles(plan, part), part.energy
+            complete(plan, part)
         else:
             bound(plan, part)
         part = part.take(np.flatnonzero(run.wins(part.bound, part.cycles)))

@@ -24,8 +24,15 @@ Wins: TypeAlias = Callable[[Array, Array], npt.NDArray[np.bool_]]
 @lru_cache(maxsize=65536)
 def _choices(tiles: int, low: int, high: int) -> npt.NDArray[np.float64]:
     """Factors between `low` and `high` worth trying on a dimension that `tiles` tiles cover."""
-    inside = [f for f in factors(tiles) if low < f <= high]
-    return np.array([low, *inside] if low <= min(tiles, high) else [], dtype=float)
+    if low > min(tiles, high):
+        return np.empty(0)
+    return np.array([low, *(f for f in factors(tiles) if low < f <= high)], dtype=float)
+
+
+def _choices_on_axis(tiles: int, low: int, high: int) -> npt.NDArray[np.float64]:
+    """The same on one of two axes: the dimension may lie along the other one instead."""
+    found = _choices(tiles, low, high)
+    return found if low == 1 else np.append(1.0, found)
 
 
 class Growth:
@@ -57,6 +64,10 @@ class Growth:
         """Try every factor of dimension `d` that fits."""
         left = self.rows.left[d, self.i]
         position, factor = self._listed(d, left, self._most(d))
+        low = self.plan.limits(self.k, d)[0]
+        if low > 1 and self.plan.other_axis(self.k):
+            enough = (factor >= low) | (self.rows.factor[d, self.i[position]] >= low)
+            position, factor = position[enough], factor[enough]
         self.judged += len(position)
         self.take(position)
         left = left[position]
@@ -77,7 +88,8 @@ class Growth:
         if self.k == self.plan.last:  # the outermost memory's loops do whatever is left
             tables = [np.array([v]) if low <= v <= high else np.empty(0) for v in values]
         else:
-            tables = [_choices(int(v), low, high) for v in values]
+            listed = _choices_on_axis if self.plan.two_axes(self.k) else _choices
+            tables = [listed(int(v), low, high) for v in values]
         count = np.array([len(t) for t in tables])
         start = np.cumsum(count) - count
         every = np.concatenate(tables)
@@ -94,7 +106,7 @@ class Growth:
         if self.slot.spatial:
             most = self.slot.mesh // self.used
             if self.plan.other_axis(self.k):
-                most = np.where(self.rows.factor[d, self.i] > 1, 1.0, most)
+                most = np.where(self.rows.factor[d, self.i] > 1, 1.0, most)  # a dimension lies along one axis
         else:
             most = np.full(len(self.i), np.inf)
         if self.k == self.plan.last:

@@ -11,9 +11,10 @@ from functools import cached_property
 import numpy as np
 
 from mmsim.arch.model import Storage
+from mmsim.nest.evaluate import energy_of
 from mmsim.nest.mapper_table import Table
 from mmsim.nest.mapper_windows import Rank, box, distinct_share, overlap_sum, rank_sum, tiles_sum
-from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, capacity, dim_limits
+from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, Slot, capacity, dim_limits
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Flow:
     first_fill_pj: float
     parent_group: int  # fan-outs below the parent
     child_group: int  # fan-outs below the child
+    unicast: bool  # whether instances are served one by one
+    keeps: bool  # whether a tile stays while the loops around do not move it
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,6 @@ class Plan:
             k: math.prod(s.mesh for s in self.slots[k + 1 :] if s.spatial) for k in range(len(self.slots))
         }
         self.least_cycles = self._least_cycles()
-        self.leak_pj = 0.0
         self._tight: dict[int, tuple[int, ...]] = {}
         self._limits: dict[tuple[int, int], tuple[int, int]] = {}
         self._future: dict[int, float] = {}
@@ -101,20 +103,23 @@ class Plan:
 
     def _flow(self, b: Boundary) -> Flow:
         space = self.space.spaces[b.space]
-        parent = self.slots[b.parent].node
-        child = self.slots[b.child].node if b.child >= 0 else None
-        out = space.is_output
-        read, update = word_pj(self.space, parent, "read"), word_pj(self.space, parent, "update")
-        fill = word_pj(self.space, child, "write") if child else 0.0
+        parent, child = self.slots[b.parent], self.slots[b.child] if b.child >= 0 else None
+        read, update = self._word_pj(parent, "read"), self._word_pj(parent, "update")
+        fill = self._word_pj(child, "write") if child else 0.0
+        between = [slot for slot in self.slots[b.child + 1 : b.parent] if slot.spatial]
+        elided = [space.is_output and space.name not in s.constraints.rmw_first_update for s in (parent, child) if s]
+        unicast = any(space.name in slot.constraints.no_multicast for slot in between)
         return Flow(
             boundary=b,
-            is_output=out,
-            read_pj=read + update if out else read,
+            is_output=space.is_output,
+            read_pj=read + update if space.is_output else read,
             fill_pj=fill,
-            first_read_pj=read if out else 0.0,
-            first_fill_pj=fill if out else 0.0,
-            parent_group=self.fanouts_below(b.parent),
+            first_read_pj=read if elided[0] else 0.0,
+            first_fill_pj=fill if elided[-1] else 0.0,
+            parent_group=self.fanouts_below(b.child if unicast else b.parent),
             child_group=self.fanouts_below(b.child),
+            unicast=unicast,
+            keeps=child is not None and space.name not in child.constraints.no_reuse,
         )
 
     @cached_property
@@ -233,13 +238,17 @@ class Plan:
     def limits(self, k: int, d: int) -> tuple[int, int]:
         """The least and greatest factor of dimension `d` at slot `k` that constraints allow."""
         if (k, d) not in self._limits:
-            low, high = dim_limits(self.slots[k], self.space.dims[d], int(self.space.sizes[d]))
+            low, high = dim_limits(self.slots[k], self.space.dims[d], self.space.dims, int(self.space.sizes[d]))
             self._limits[k, d] = (low, 1 if low == 1 and self.is_idle(k, d) else high)
         return self._limits[k, d]
 
     def other_axis(self, k: int) -> bool:
         """Whether the slot before is the other axis of the same fan-out."""
         return k > 0 and self.slots[k - 1].spatial and self.slots[k - 1].node is self.slots[k].node
+
+    def two_axes(self, k: int) -> bool:
+        """Whether slot `k` is one of two axes of a fan-out."""
+        return self.other_axis(k) or (k < self.last and self.other_axis(k + 1))
 
     def rates(self, k: int) -> tuple[float | None, float | None, float | None]:
         """Words per cycle that slot `k`'s memory reads, writes, and both together."""
@@ -336,18 +345,34 @@ class Plan:
             closing.append(first)
         return OrderClass(order, tuple(absorbed), tuple(closing))
 
+    def _word_pj(self, slot: Slot, action: str) -> float:
+        """Energy of moving one word: an action serves a block of words, a row a cluster of instances."""
+        node = slot.node
+        assert isinstance(node, Storage)
+        return energy_of(self.space.arch, node.name, action) / node.block_size / node.cluster_size
+
     @cached_property
     def compute_pj(self) -> float:
         """Energy of all operations."""
-        table = self.space.arch.energy_pj.get(self.space.arch.compute.name, {})
-        return float(math.prod(self.space.problem.shape.values()) * table.get("compute", 0.0))
+        each = energy_of(self.space.arch, self.space.arch.compute.name, "compute")
+        return math.prod(self.space.problem.shape.values()) * each
 
+    @cached_property
+    def leak_pj(self) -> dict[int, float]:
+        """For each memory's slot, the leakage of one instance in a cycle."""
+        return {k: energy_of(self.space.arch, self.slots[k].node.name, "leak") for k in self.kept}
 
-def word_pj(space: Mapspace, node: object, action: str) -> float:
-    """Energy of moving one word: an action serves a block of words."""
-    assert isinstance(node, Storage)
-    return space.arch.energy_pj.get(node.name, {}).get(action, 0.0) / node.block_size
+    @cached_property
+    def latency(self) -> int:
+        """Cycles that networks add once."""
+        nodes = {slot.node.name: slot.node for slot in self.slots}.values()
+        return sum(node.fill_latency_cycles + node.drain_latency_cycles for node in nodes)
 
+    def scale(self, k: int, space: int) -> float:
+        """The bandwidth that one word of a data space takes at slot `k`'s memory."""
+        node = self.slots[k].node
+        assert isinstance(node, Storage)
+        return node.bandwidth_scale.get(self.space.spaces[space].name, 1.0)
 
 def limited(storage: Storage) -> bool:
     """Whether any bandwidth of a memory is finite."""

@@ -136,8 +136,8 @@ def root(plan: Plan) -> Rows:
         left=left,
         steps=ones,
         last_steps=ones,
-        copies={g: ones for g in plan.groups},
-        last_copies={g: ones for g in plan.groups},
+        copies=dict.fromkeys(plan.groups, ones),
+        last_copies=dict.fromkeys(plan.groups, ones),
         energy=np.full(1, plan.compute_pj),
         words={channel: np.zeros(1) for channel in plan.channels},
         live={},
@@ -159,7 +159,7 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
         space = flow.boundary.space
         empty = np.empty((0, len(rows)))
         live = Live(
-            open=np.full(len(rows), child >= 0),  # a compute unit keeps nothing between two operations
+            open=np.full(len(rows), flow.keeps),
             words=plan.distinct_words(space, rows.tile),
             tile=rows.tile if space in plan.halo else empty,
             fan=np.ones_like(rows.tile) if space in plan.halo else empty,
@@ -168,7 +168,7 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
             runs=np.ones_like(rows.tile) if spans else empty,
             last_runs=np.ones_like(rows.tile) if spans else empty,
         )
-        if child < 0 and not spans:
+        if not flow.keeps and not spans:
             count(
                 plan, rows, flow, live.words * np.prod(rows.left[plan.irrelevant[space]], axis=0), np.zeros(len(rows))
             )
@@ -185,7 +185,7 @@ def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> Non
         uses.append(((b.parent, "write"), reads))
     for channel, words in uses:
         if channel in rows.words:
-            rows.words[channel] = rows.words[channel] + words
+            rows.words[channel] = rows.words[channel] + words * plan.scale(channel[0], b.space)
 
 
 def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
@@ -242,7 +242,11 @@ def spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
     for flow, live in list(rows.live.items()):
         if not flow.boundary.child < k < flow.boundary.parent:
             continue
-        live.last_runs = np.where(pieces > 1, live.runs, live.last_runs)
+        if flow.unicast:
+            live.last_runs = (pieces - 1) * live.runs + live.last_runs
+            live.runs = live.runs * factor
+        else:
+            live.last_runs = np.where(pieces > 1, live.runs, live.last_runs)
         if flow.boundary.space in plan.halo:
             live.gap = np.where((factor > 1) & (live.fan == 1), before.tile[:, i], live.gap)
             live.fan = live.fan * factor
@@ -380,4 +384,4 @@ def finish(plan: Plan, rows: Rows) -> None:
                 ((flow.boundary.child, "write"), saved_fills),
             ):
                 if channel in rows.words:
-                    rows.words[channel] = rows.words[channel] - saved
+                    rows.words[channel] = rows.words[channel] - saved * plan.scale(channel[0], flow.boundary.space)

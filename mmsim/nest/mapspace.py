@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.arch.model import Arch, Constraints, Fanout, LoopConstraints, Storage
-from mmsim.errors import InputError
+from mmsim.nest.constraints import resolve
 from mmsim.problem import DataSpace, Problem
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -36,10 +36,19 @@ class Slot:
     """A place for loops, counted from the compute outwards: a memory's loops or one axis of a fan-out."""
 
     node: Storage | Fanout
-    spatial: bool
+    constraints: Constraints
+    axis: str = ""  # X or Y of a fan-out, "" for a memory
     mesh: int = 1  # the most that the product of spatial factors may be
-    axis: str = ""  # X or Y
-    limits: LoopConstraints = LoopConstraints()
+
+    @property
+    def spatial(self) -> bool:
+        """Whether its loops run at once, on different instances."""
+        return bool(self.axis)
+
+    @property
+    def limits(self) -> LoopConstraints:
+        """What its loops may be."""
+        return self.constraints.spatial if self.spatial else self.constraints.temporal
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,17 @@ class Mapspace:
         found: list[Slot] = []
         for node in reversed(self.arch.nodes):
             if isinstance(node, Storage):
-                found.append(Slot(node, spatial=False, limits=node.constraints.temporal))
+                found.append(Slot(node, self.constraints[node.name]))
             elif isinstance(node, Fanout):
                 meshes = (("X", node.mesh_x), ("Y", node.mesh_y))
-                found += [Slot(node, True, mesh, axis, node.constraints.spatial) for axis, mesh in meshes if mesh > 1]
+                found += [Slot(node, self.constraints[node.name], axis, mesh) for axis, mesh in meshes if mesh > 1]
         return tuple(found)
+
+    @cached_property
+    def constraints(self) -> dict[str, Constraints]:
+        """Each node's constraints, spelled out for this problem."""
+        nodes = [node for node in self.arch.nodes if isinstance(node, (Storage, Fanout))]
+        return {node.name: resolve(node.constraints, self.problem) for node in nodes}
 
     @cached_property
     def spaces(self) -> tuple[DataSpace, ...]:
@@ -132,7 +147,8 @@ class Mapspace:
         names = [space.name for space in self.spaces]
         if position == 0:
             return [frozenset(names)]
-        keep, bypass = kept(storage.constraints, names)
+        constraints = self.constraints[storage.name]
+        keep, bypass = constraints.keep, constraints.bypass
         free = [name for name in names if name not in keep and name not in bypass]
         return [
             frozenset(keep) | frozenset(extra)
@@ -156,15 +172,6 @@ class Mapspace:
         return math.prod(slot.mesh for slot in self.slots[inner + 1 : max(outer, 0)] if slot.spatial)
 
 
-def kept(constraints: Constraints, names: list[str]) -> tuple[frozenset[str], frozenset[str]]:
-    """The data spaces that must be kept and that must bypass; ``"*"`` is every one the other list lacks."""
-
-    def named(here: tuple[str, ...], there: tuple[str, ...]) -> frozenset[str]:
-        return frozenset(n for n in names if n in here or ("*" in here and n not in there))
-
-    return named(constraints.keep, constraints.bypass), named(constraints.bypass, constraints.keep)
-
-
 def capacity(storage: Storage) -> float:
     """Words that tiles may fill; infinite where unlimited."""
     if storage.capacity_words is None:
@@ -172,16 +179,21 @@ def capacity(storage: Storage) -> float:
     return math.floor(storage.capacity_words / storage.multiple_buffering)
 
 
-def dim_limits(slot: Slot, dim: str, size: int) -> tuple[int, int]:
-    """The least and the greatest factor that the architecture's constraints leave `dim` at `slot`."""
-    low, high = slot.limits.min_factor or 1, slot.limits.max_factor or size
-    exact: dict[str, tuple[str, int]] = {}
-    for name, relation, value in slot.limits.factors:
-        if name in (dim, "*") and not (name == "*" and dim in exact):
-            exact[name] = (relation, value or size)
-    relation, value = exact.get(dim, exact.get("*", ("<=", size)))
+def dim_limits(slot: Slot, dim: str, dims: tuple[str, ...], size: int) -> tuple[int, int]:
+    """The least and the greatest factor that the architecture's constraints leave `dim` at `slot`.
+
+    A factor greater than the dimension is ignored, as Timeloop does.
+    """
+    limits = slot.limits
+    if slot.spatial and limits.split is not None:
+        order = [*limits.permutation, *(d for d in dims if d not in limits.permutation)]
+        along_x = dim in order[: limits.split]
+        if along_x != (slot.axis == "X"):
+            return 1, 1
+    low, high = limits.min_factor or 1, limits.max_factor or size
+    relation, value = next(((r, v) for name, r, v in limits.factors if name == dim), ("<=", size))
     if value > size:
-        raise InputError(f"{slot.node.name}: factor {dim}{relation}{value} exceeds the size {size}")
+        return 1, size
     if relation == "=":
         return value, value
-    return (max(low, value), high) if relation == ">=" else (low, min(high, value))
+    return (max(low, value), high) if relation == ">=" else (min(low, value), min(high, value))

@@ -28,7 +28,7 @@ from mmsim.problem import Problem
 
 MAPPINGS = 2_000_000  # budget when none is given: about a second
 BEAMS = ((8, 16), (64, 4))  # how many rows go on at each slot, and for how many choices of what is kept
-JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
+JUDGED_AGAIN = 1  # the last improvements, evaluated one by one
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
