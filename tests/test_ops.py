@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmsim import ops
 from mmsim.errors import InputError
 from mmsim.layer import Layer, Stage, Tensor
+from mmsim.ops.region import region
 from mmsim.problem import Problem
 from mmsim.size import Size, symbol, total
 
@@ -219,9 +223,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "macs", "vector", "nbytes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_count(given: Layer, macs: int, vector: int, nbytes: int | None) -> None:
-    found = counts(ops.problems_of(given))
+@pytest.mark.parametrize(("case", "macs", "vector", "nbytes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_count(case: Layer, macs: int, vector: int, nbytes: int | None) -> None:
+    found = counts(ops.problems_of(case))
     assert found == (macs, vector, found[2] if nbytes is None else nbytes)
 
 
@@ -240,10 +244,10 @@ FREE = [
 ]
 
 
-@pytest.mark.parametrize("given", FREE, ids=lambda given: given.op)
-def test_free(given: Layer) -> None:
-    assert ops.problems_of(given) == ()
-    assert ops.free_reason(given)
+@pytest.mark.parametrize("case", FREE, ids=lambda case: case.op)
+def test_free(case: Layer) -> None:
+    assert ops.problems_of(case) == ()
+    assert ops.free_reason(case)
 
 
 COPIES = [
@@ -257,9 +261,9 @@ COPIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "nbytes"), COPIES, ids=lambda value: getattr(value, "op", ""))
-def test_copies(given: Layer, nbytes: int) -> None:
-    assert counts(ops.problems_of(given)) == (0, 0, nbytes)
+@pytest.mark.parametrize(("case", "nbytes"), COPIES, ids=lambda value: getattr(value, "op", ""))
+def test_copies(case: Layer, nbytes: int) -> None:
+    assert counts(ops.problems_of(case)) == (0, 0, nbytes)
 
 
 def test_one_row_for_every_spelling() -> None:
@@ -298,13 +302,24 @@ def test_a_weight_that_costs_nothing_is_an_error() -> None:
 
 
 def test_symbolic_batch() -> None:
-    given = layer(F + "conv2d", {"input": (B, 3, 8, 8), "weight": (4, 3, 3, 3)}, (B, 4, 8, 8), padding=1)
-    (problem,) = ops.problems_of(given)
+    case = layer(F + "conv2d", {"input": (B, 3, 8, 8), "weight": (4, 3, 3, 3)}, (B, 4, 8, 8), padding=1)
+    (problem,) = ops.problems_of(case)
     assert problem.macs == B * (4 * 64 * 27)
     assert problem.compulsory_bytes == 4 * (B * (192 + 256) + 108)
-    assert ops.problems_of(given.at(B=5)) == (problem.at(B=5),)
+    assert ops.problems_of(case.at(B=5)) == (problem.at(B=5),)
     norm = layer(F + "layer_norm", {"input": (B, 6), "weight": (6,), "bias": (6,)}, (B, 6), normalized_shape=(6,))
     assert counts(ops.problems_of(norm)) == (0, 48 * B, 4 * (12 * B + 12))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.data())
+def test_region_counts_what_numpy_takes(shape: list[int], data: st.DataObject) -> None:
+    ends = st.none() | st.integers(-7, 7)
+    whole = st.tuples(ends, ends, st.none() | st.integers(1, 3)).map(lambda ends: slice(*ends))
+    index = data.draw(st.lists(whole, max_size=len(shape)).map(tuple))
+    if data.draw(st.booleans()):
+        index = (0, *index[1:])
+    written = tuple(("slice", i.start, i.stop, i.step) if isinstance(i, slice) else i for i in index)
+    assert region(tuple(shape), written) == np.zeros(shape)[index].size
 
 
 def test_symbolic_region() -> None:
@@ -316,8 +331,8 @@ def test_symbolic_region() -> None:
 
 
 def test_convolution_speaks_timeloop() -> None:
-    given = layer(F + "conv2d", {"input": (2, 3, 9, 11), "weight": (4, 3, 3, 5)}, (2, 4, 4, 7), stride=(2, 1))
-    (problem,) = ops.problems_of(given)
+    case = layer(F + "conv2d", {"input": (2, 3, 9, 11), "weight": (4, 3, 3, 5)}, (2, 4, 4, 7), stride=(2, 1))
+    (problem,) = ops.problems_of(case)
     assert problem.shape == {"C": 3, "M": 4, "R": 5, "S": 3, "N": 2, "P": 7, "Q": 4}
     inputs = problem.inputs[1]
     assert inputs.name == "Inputs"
