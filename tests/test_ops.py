@@ -116,6 +116,10 @@ CASES = [
                                        "attn_mask": (6, 5)},
                                       (1, 8, 6, 4), enable_gqa=True),
      2 * (8 * 30 * 4), 7 * 240, 4 * 2 * (192 + 40 + 240) + 4 * (2 * 240 + 30)),
+    ("attention on itself, whole", layer(
+        F + "multi_head_attention_forward", {"query": (5, 2, 8), "in_proj_weight": (24, 8), "out_proj_weight": (8, 8)},
+        (5, 2, 8), (2, 5, 5), num_heads=4, need_weights=True),
+     10 * 8 * 24 + 2 * (8 * 25 * 2) + 10 * 64, 6 * 200 + 200, None),  # projections, scores and values; softmax, average
     # --- recurrent: input product, recurrent product, 8 operations for each of 4 gates (7 of 3)
     ("lstm", layer("torch.lstm", {"input": (5, 2, 3), "hx.0": (1, 2, 4), "hx.1": (1, 2, 4), "params.0": (16, 3),
                                   "params.1": (16, 4), "params.2": (16,), "params.3": (16,)},
@@ -127,6 +131,12 @@ CASES = [
                       "params.4": (12, 8), "params.5": (12, 4), "params.6": (12, 8), "params.7": (12, 4)},
         (2, 5, 8), (4, 2, 4), num_layers=2, bidirectional=True, batch_first=True),
      2 * 10 * (12 * 3 + 12 * 4) + 2 * 10 * (12 * 8 + 12 * 4), 4 * 10 * 12 * 7, None),
+    ("lstm with projection", layer("torch.lstm", {"input": (5, 2, 3), "params.0": (16, 3), "params.1": (16, 2),
+                                                  "params.2": (16,), "params.3": (16,), "params.4": (2, 4)},
+                                   (5, 2, 2), num_layers=1), 10 * 16 * 3 + 10 * 16 * 2 + 10 * 2 * 4, 10 * 16 * 8, None),
+    ("packed gru, 7 rows in 3 steps", layer("torch.gru", {"data": (7, 3), "batch_sizes": (3,), "params.0": (12, 3),
+                                                          "params.1": (12, 4)}, (7, 4), num_layers=1),
+     7 * 36 + 7 * 48, 7 * 12 * 7, None),
     ("lstm_cell", layer("torch.lstm_cell", {"input": (2, 3), "hx.0": (2, 4), "hx.1": (2, 4), "w_ih": (16, 3),
      "w_hh": (16, 4)},
                         (2, 4), (2, 4)), 2 * 16 * 7, 2 * 16 * 8, None),
