@@ -68,9 +68,9 @@ def _data_spaces(value: object, dims: list[str], coefficients: dict[str, int], w
 
 
 def _rank(value: object, where: str, dims: list[str], coefficients: dict[str, int]) -> Rank:
-    """``[[R, Wdilation], [P, Wstride]]``; a term may also be written as a bare dimension."""
+    """``[[R, Wdilation], [P, Wstride]]``; a rank or a term may also be written as a bare dimension."""
     terms = []
-    for k, term in enumerate(_list(value, where)):
+    for k, term in enumerate([value] if isinstance(value, str) else _list(value, where)):
         parts = [term] if isinstance(term, str) else _list(term, f"{where}.{k}")
         if not 1 <= len(parts) <= 2 or parts[0] not in dims:
             raise InputError(f"expected [dimension] or [dimension, coefficient], got {term!r}", field=f"{where}.{k}")
