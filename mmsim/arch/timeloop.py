@@ -48,7 +48,7 @@ def parse(value: object, *, file: str) -> Arch:
     assert isinstance(value, dict)
     ert = parse_ert(value, file=file) if value.get("ERT") else None
     art = parse_art(value, file=file) if value.get("ART") else None
-    return with_tables(arch, ert, art)
+    return with_tables(arch, ert, art, file=file)
 
 
 def _arch(value: object, name: str) -> Arch:

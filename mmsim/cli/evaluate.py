@@ -47,7 +47,7 @@ def command(
     from mmsim.nest.evaluate import evaluate
 
     arch = load(arch_name)
-    arch = with_tables(arch, read_ert(ert) if ert else None, read_art(art) if art else None)
+    arch = with_tables(arch, read_ert(ert) if ert else None, read_art(art) if art else None, file=str(ert))
     problem = problems.read(problem_file, word_bits=arch.compute.word_bits)
     found = evaluate(arch, problem, mapping.read(mapping_file, arch, problem))
     answer(as_dict(found, arch), lambda: show_evaluation(found, arch), as_json=as_json, output=output)

@@ -11,6 +11,13 @@ from mmsim.errors import InputError
 from mmsim.problem import DataSpace, Problem, Rank
 
 MAX_SIZE = 2**40
+_UNUSED = {
+    "densities",
+    "H",
+    "W",
+    "Hpad",
+    "Wpad",
+}  # in people's files; no projection uses them, no dense count needs them
 _SHAPE_KEYS = {"name", "dimensions", "data_spaces", "data-spaces", "coefficients"}
 
 
@@ -34,13 +41,13 @@ def _problem(value: object, word_bits: int) -> Problem:
     top = _mapping(value, "problem", {"version", "shape", "instance", "!"})
     shape = _mapping(top.get("shape"), "shape", _SHAPE_KEYS)
     instance = _mapping(top.get("instance"), "instance", None)
-    if "densities" in instance:
-        raise InputError("sparse problems are not supported", field="instance.densities")
     dims = _names(shape.get("dimensions"), "shape.dimensions")
     coefficients = _coefficients(shape.get("coefficients"), instance)
     for key in instance:
-        if key not in dims and key not in coefficients:
-            raise InputError("is neither a dimension nor a coefficient of the shape", field=f"instance.{key}")
+        if key not in dims and key not in coefficients and key not in _UNUSED:
+            near = [name for name in (*dims, *coefficients) if name.lower() == key.lower()]
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"is neither a dimension nor a coefficient of the shape{hint}", field=f"instance.{key}")
     sizes = tuple((dim, _size(instance.get(dim), f"instance.{dim}")) for dim in dims)
     spaces = _data_spaces(shape.get("data_spaces", shape.get("data-spaces")), dims, coefficients, word_bits)
     return Problem("mac", sizes, spaces, name=str(shape.get("name", "")))
