@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,9 @@ def test_stft_agrees_with_scipy_and_its_inverse_gives_the_waveform_back() -> Non
     stft = STFT(512, 128)
     spectrum = stft(sound)
     window = scipy.signal.get_window("hann", 512)
-    by_scipy = scipy.signal.ShortTimeFFT(window, 128, 22_050).stft(sound.numpy(), p0=0, p1=spectrum.shape[2])
+    by_scipy = scipy.signal.ShortTimeFFT(window, 128, 22_050, phase_shift=None).stft(
+        sound.numpy(), p0=0, p1=spectrum.shape[2]
+    )
     np.testing.assert_allclose(spectrum.numpy(), by_scipy, atol=1e-4)
     back = stft.inverse(spectrum)
     torch.testing.assert_close(back, sound[:, : back.shape[1]], atol=1e-5, rtol=1e-5)
@@ -272,7 +275,12 @@ SMALL = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("workload", names())
+def but_slow(*slow: str) -> list[Any]:
+    """All workloads, some of them marked slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in slow else []) for name in names()]
+
+
+@pytest.mark.parametrize("workload", but_slow("medical_vqa", "cmu_mosei"))
 def test_from_raw_data_to_output(workload: str) -> None:
     """Preprocessing gives what the network is given without it: the same names, shapes and formats."""
     small = SMALL.get(workload, {})
@@ -288,7 +296,7 @@ def test_from_raw_data_to_output(workload: str) -> None:
         assert path.startswith("preprocess.") == stage.startswith("preprocess:")
 
 
-@pytest.mark.parametrize("workload", names())
+@pytest.mark.parametrize("workload", but_slow("medical_vqa", "cmu_mosei", "mustard"))
 def test_preprocessed_inputs_fit_every_variant(workload: str) -> None:
     """What each step makes has the shape of the input that it stands for, whatever the variant."""
     for arguments in get(workload).variants().values():
