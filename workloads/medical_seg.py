@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mmsim.errors import InputError
-from mmsim.workloads.base import Choice, Preprocess, Workload, normal
+from mmsim.workloads.base import Choice, Workload, normal
+from mmsim.workloads.end_to_end import Preprocess
 from mmsim.workloads.preprocess.mri import BrainCube, heads
 
 SCANS = ("flair", "t1ce", "t1", "t2")
