@@ -17,7 +17,7 @@ from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.layer import Layer, Stage, Tensor
 from mmsim.ops import problems_of
-from mmsim.ops.backward import kept
+from mmsim.ops.backward import attributes, kept
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 STATE = {"sgd": ("momentum_buffer_list",), "adam": ("exp_avgs", "exp_avg_sqs"), "adamw": ("exp_avgs", "exp_avg_sqs")}
@@ -97,15 +97,10 @@ class _Backward:
             replace(
                 layer,
                 name=f"{layer.name}.backward",
-                op=f"aten.{layer.kind.strip('_')}_backward",
+                op=f"aten.{layer.kind.removesuffix('.__get__').strip('_')}_backward",
                 operands=(*own, *kept(layer, names)),
                 outputs=tuple(self._new_gradients([tensor for _, tensor in pairs])),
-                attrs=(
-                    *layer.attrs,
-                    ("forward", layer.op),
-                    ("order", tuple(name for name, _ in layer.operands)),
-                    ("of", names),
-                ),
+                attrs=attributes(layer, names),
             )
         )
         for _, tensor in pairs:

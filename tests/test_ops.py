@@ -183,9 +183,12 @@ CASES = [
     ("index_add", layer(T + "index_add_", {"self": (9, 4), "index": (2,), "source": (2, 4)}, (9, 4),
      dtypes="index:int64"),
      0, 8, 16 + 32 + 32),
-    ("x[:, 2:6] = y", layer(T + "__setitem__", {"self": (4, 8), "value": (4, 4)}, (4, 8), indices=(":", "2:6")),
+    ("x[:, 2:6] = y", layer(T + "__setitem__", {"self": (4, 8), "value": (4, 4)}, (4, 8), indices=(("slice", None,
+     None, None), ("slice", 2, 6, None))),
      0, 0, 4 * 32),
     ("x[0] = scalar", layer(T + "__setitem__", {"self": (4, 8)}, (4, 8), indices=0), 0, 0, 4 * 8),
+    ("x[-3:] = scalar", layer(T + "__setitem__", {"self": (8, 5)}, (8, 5), indices=("slice", -3, None, None)),
+     0, 0, 4 * 15),
     ("x[mask] = y", layer(T + "__setitem__", {"self": (9,), "indices": (9,), "value": (2,)}, (9,), indices="tensor",
                           dtypes="indices:bool"), 0, 0, 9 + 8 + 36),
     ("zeros", layer("torch.zeros", {}, (3, 4), size=(3, 4)), 0, 0, 48),
@@ -291,6 +294,14 @@ def test_symbolic_batch() -> None:
     assert ops.problems_of(given.at(B=5)) == (problem.at(B=5),)
     norm = layer(F + "layer_norm", {"input": (B, 6), "weight": (6,), "bias": (6,)}, (B, 6), normalized_shape=(6,))
     assert counts(ops.problems_of(norm)) == (0, 48 * B, 4 * (12 * B + 12))
+
+
+def test_symbolic_region() -> None:
+    """``x[1:] = y`` and ``x[:, -2:] = 0`` on a batch of unknown size."""
+    rest = layer(T + "__setitem__", {"self": (B, 5), "value": (B - 1, 5)}, (B, 5), indices=("slice", 1, None, None))
+    assert counts(ops.problems_of(rest)) == (0, 0, 4 * (2 * (5 * B - 5)))
+    tail = (("slice", None, None, None), ("slice", -2, None, None))
+    assert counts(ops.problems_of(layer(T + "__setitem__", {"self": (B, 5)}, (B, 5), indices=tail))) == (0, 0, 8 * B)
 
 
 def test_convolution_speaks_timeloop() -> None:

@@ -1,4 +1,4 @@
-"""Networks of transformers: captured graphs that equal eager, stages as their papers tell, one graph for every batch."""
+"""Networks of transformers: captured graphs equal eager, stages are as the papers tell, one graph for every batch."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ STAGES: dict[str, dict[str, str]] = {
               "model.language_model.embed_tokens": "encoder:text", "model.language_model.layers": "fusion",
               "lm_head": "head"},
     "qwen2vl": {"model.visual": "encoder:image", "model.language_model.layers": "fusion", "lm_head": "head"},
-    "blip2": {"vision_model": "encoder:image", "qformer": "encoder:image", "language_model.model.decoder.layers": "fusion",
-              "language_model.lm_head": "head"},
+    "blip2": {"vision_model": "encoder:image", "qformer": "encoder:image",
+              "language_model.model.decoder.layers": "fusion", "language_model.lm_head": "head"},
     "whisper": {"encoder": "encoder:audio", "decoder.embed_tokens": "encoder:text", "decoder.layers": "fusion"},
     "clap": {"audio_model": "encoder:audio", "text_model.encoder": "encoder:text", "": "fusion"},
     "perceiver_text": {"perceiver.encoder.self_attends": "encoder:text", "embedding_decoder": "head"},

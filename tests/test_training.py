@@ -130,6 +130,7 @@ def test_sizes_stay_symbolic() -> None:
     B = symbol("B")
     graph = trace(nn.Linear(8, 4), {"input": torch.randn(2, 8)})
     assert training_graph(graph).macs == 2 * 32 * B
+    assert from_record(to_record(training_graph(graph)), file="step.json") == training_graph(graph)
     assert training_graph(graph).at(B=5).macs == training_graph(graph.at(B=5)).macs == 320
 
 

@@ -99,11 +99,15 @@ def _arch(value: object, name: str) -> Arch:
         key: item for key, item in _mapping(top.get("variables"), "variables", None).items() if key != "version"
     }
     leaves = list(_leaves(tree.get("nodes"), "architecture.nodes", False, dict(variables)))
-    extra = _targets(top.get("constraints"), [leaf.name for leaf in leaves])
+    names = [leaf.name for leaf in leaves]
+    for i, name_here in enumerate(names):
+        if name_here in names[:i]:
+            raise InputError(f"the name {name_here!r} stands twice", field="architecture.nodes")
+    extra = _targets(top.get("constraints"), names)
     nodes: list[Node] = []
     for leaf in leaves:
         nodes += _nodes(leaf, extra.get(leaf.name, {}))
-    _check_order(nodes, [leaf.name for leaf in leaves])
+    _check_order(nodes)
     inherited = leaves[-1].attributes
     return Arch(
         name=name,
@@ -129,7 +133,9 @@ def _leaves(value: object, where: str, parallel: bool, inherited: dict[str, Any]
         tag = item.get("!")
         if tag in BRANCHES:
             _mapping(item, at, {"!", "nodes"})
-            yield from _leaves(item.get("nodes"), f"{at}.nodes", tag == "Parallel", inherited)
+            if tag == "Parallel":
+                _check_peers(item.get("nodes"), f"{at}.nodes")
+            yield from _leaves(item.get("nodes"), f"{at}.nodes", parallel or tag == "Parallel", inherited)
         elif tag == "Nothing":
             continue
         elif tag in ("Container", "Component"):
@@ -138,6 +144,17 @@ def _leaves(value: object, where: str, parallel: bool, inherited: dict[str, Any]
             raise InputError(
                 f"unknown tag !{tag}; known are Container, Component, Nothing, {', '.join(BRANCHES)}", field=at
             )
+
+
+def _check_peers(value: object, where: str) -> None:
+    """Raise `InputError` when two branches side by side keep the same data space."""
+    owner: dict[str, str] = {}
+    for i, item in enumerate(value if isinstance(value, list) else []):
+        if isinstance(item, dict):
+            at = f"{where}.{i}"
+            for space in parse_constraints(item.get("constraints"), f"{at}.constraints").keep:
+                if owner.setdefault(space, at) != at:
+                    raise InputError(f"{space!r} is kept in two branches of !Parallel", field=at)
 
 
 def _leaf(tag: str, item: dict[str, Any], at: str, parallel: bool, inherited: dict[str, Any]) -> Iterator[_Leaf]:
@@ -209,6 +226,8 @@ def _nodes(leaf: _Leaf, extra: dict[str, Any]) -> list[Node]:
             Fanout(leaf.name, mesh[0], mesh[1], *_latencies(leaf), _spatial_part(constraints), leaf.attributes)
         )
     if leaf.tag == "Component":
+        if leaf.parallel and "*" not in (*constraints.keep, *constraints.bypass):  # the other branches keep the rest
+            constraints = replace(constraints, bypass=(*constraints.bypass, "*"))
         nodes.append(_component(leaf, replace(constraints, spatial=Constraints().spatial)))
     return nodes
 
@@ -367,10 +386,7 @@ def _technology(attributes: Mapping[str, Any]) -> float:
     return nm
 
 
-def _check_order(nodes: list[Node], names: list[str]) -> None:
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise InputError(f"the name {name!r} stands twice", field="architecture.nodes")
+def _check_order(nodes: list[Node]) -> None:
     if not nodes or not isinstance(nodes[-1], Compute) or any(isinstance(node, Compute) for node in nodes[:-1]):
         raise InputError("the last node, and no other, must be a compute", field="architecture.nodes")
     if not isinstance(nodes[0], Storage):

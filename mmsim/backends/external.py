@@ -9,10 +9,12 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmsim import files
 from mmsim.errors import InputError
 
 
@@ -32,11 +34,21 @@ def can_import(interpreter: str, module: str) -> bool:
 
 
 def run_job(interpreter: str, script: Path, job: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
-    """The JSON answer of `script` to `job`; raises `InputError` with the tool's own words when it fails."""
+    """The JSON answer of `script` to `job`; raises `InputError` with the tool's own words when it fails.
+
+    It runs in an empty folder: some tools leave files where they stand, and no module here may hide
+    one of theirs.
+    """
     try:
-        done = subprocess.run(
-            [interpreter, str(script)], input=json.dumps(job), capture_output=True, text=True, timeout=timeout_s
-        )
+        with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
+            done = subprocess.run(
+                [interpreter, "-c", files.read_text(script)],
+                input=json.dumps(job),
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                cwd=folder,
+            )
     except OSError as error:
         raise InputError(f"cannot run {interpreter}: {error.strerror}") from None
     except subprocess.TimeoutExpired:

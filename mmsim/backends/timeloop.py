@@ -26,7 +26,7 @@ from mmsim.solution import Objective, Solution, Traffic
 
 PYTHON = "MMSIM_TIMELOOP_PYTHON"
 FRONT_ENDS = ("pytimeloop.timeloopfe.v4", "timeloopfe.v4")  # its names, now and before
-SCRIPT = Path(__file__).with_name("frontend.py")
+SCRIPT = Path(__file__).with_name("timeloop_job.py")
 INSTALL = (
     "build NVlabs/timeloop so that timeloop-model and timeloop-mapper are on the PATH, install Accelergy and "
     f"Accelergy-Project/timeloop-python, and set {PYTHON} to the Python that has them"

@@ -53,10 +53,10 @@ def command(
     solved once.
     """
     from mmsim.arch import load
-    from mmsim.energy import filled
+    from mmsim.energy import complete
     from mmsim.run import record, run
 
-    machines = [filled(load(name)) for name in architectures]
+    machines = [complete(load(name)) for name in architectures]
     network = source.graph()
     at_batch = concrete_graph(network, batch)
     if dtype is not None:

@@ -71,7 +71,7 @@ def fused(
     steps = steps / split
     macs = 2.0 * QUERIES * KEYS * padded
     share = device.tensor_share if tensor else device.cuda_share
-    product = macs / (machine.fma_per_clock(dtype, tensor=tensor) * share * loop.efficiency)
+    product = macs / (machine.product_fma_per_clock(dtype) * share * loop.efficiency)
     softmax = QUERIES * KEYS / EXPONENTIALS
     clocks = np.maximum(product, softmax) + (1 - loop.overlap) * np.minimum(product, softmax)
     compute = busiest * steps * clocks / machine.clock_hz

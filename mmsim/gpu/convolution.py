@@ -118,7 +118,7 @@ def convolution(
     arrays = tuple(np.array(float(x)) for x in cold)
     chosen, name = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2])), "implicit_gemm"
     tensor = machine.has_tensor(dtype)
-    if three_by_three and not tensor:
+    if three_by_three and dtype == "float32":
         for edge in (2, 4):
             other = winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]), edge)
             if other.seconds < chosen.seconds:

@@ -33,6 +33,13 @@ class Machine:
         rates = self.device.tensor_fma if tensor else self.device.cuda_fma
         return rates.get(dtype, 0.0 if tensor else self.device.cuda_fma["float32"])
 
+    def product_fma_per_clock(self, dtype: str) -> float:
+        """The rate of a library's products: half precision accumulates in float32, so that without tensor
+        cores it runs at float32's rate, whatever the CUDA cores could do (cuDNN's pseudo-half)."""
+        if self.has_tensor(dtype):
+            return self.device.tensor_fma[dtype]
+        return self.fma_per_clock("float32" if dtype in ("float16", "bfloat16") else dtype, tensor=False)
+
     def has_tensor(self, dtype: str) -> bool:
         """Whether tensor cores take this format."""
         return self.device.tensor_fma.get(dtype, 0.0) > 0

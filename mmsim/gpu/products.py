@@ -37,6 +37,7 @@ class Library:
     hides_output: bool = False  # whether the next tile computes while one is written
 
 
+POWER = 1.0
 _EDGES = (16, 32, 64, 128, 256)
 _TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
 _CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
@@ -109,9 +110,9 @@ def products(
     share = (
         menu.efficiency
         * (device.tensor_share if tensor else device.cuda_share)
-        / (1 + menu.perimeter * (1 / tm + 1 / tn))
+        / (1 + (menu.perimeter * (1 / tm + 1 / tn)) ** POWER)
     )
-    rate = machine.fma_per_clock(dtype, tensor=tensor) * machine.clock_hz * share  # of one SM
+    rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
     rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor else rate
 
     per_sm = blocks / machine.sms
@@ -121,7 +122,6 @@ def products(
     loop = np.maximum(busiest * tm * tn * depth / rate, waves * depth * menu.k_clocks / machine.clock_hz)
     work = f"tensor.{dtype}" if tensor else dtype
     compute = loop + waves * menu.setup * latency
-    compute = compute / clock_share(machine, work, blocks * tm * tn * depth / compute, compute)
 
     a = m * k * batch * word if a_bytes is None else np.asarray(a_bytes, float)[..., None]
     b, c = n * k * batch * word, m * n * batch * word
@@ -138,6 +138,8 @@ def products(
     reduce = np.where(split > 1, (4 * split + word) / word * c / machine.l2_bytes_per_s + 2 * device.gap_s, 0.0)
 
     p = menu.overlap
+    body = (compute**p + l2**p + dram**p) ** (1 / p)
+    compute = compute / clock_share(machine, work, blocks * tm * tn * depth / body, body)
     body = (compute**p + l2**p + dram**p) ** (1 / p)
     seconds = device.launch_s + body + reduce + (0.0 if menu.hides_output else out)
     seconds = np.where((split == 1) | (depth >= 4 * menu.k_step), seconds, np.inf)

@@ -15,14 +15,15 @@ gradients of the results (``grad.0``, ...), and the forward operands whose value
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from mmsim.errors import InputError
-from mmsim.layer import Attr, Layer, Tensor
+from mmsim.layer import Attr, Layer, Role, Tensor
 from mmsim.ops import movement, views
-from mmsim.ops.nests import Access, Problems, distinct, nest, reads, writes
+from mmsim.ops.nests import Access, Problems, distinct, nest, place, reads, writes
 from mmsim.ops.table import counted
 from mmsim.problem import DataSpace, Problem
-from mmsim.size import Size, total
+from mmsim.size import Polynomial, Size, total
 
 ADDITIONS = frozenset({"add", "__add__", "__radd__", "__iadd__"})
 LINEAR = ADDITIONS | frozenset(
@@ -76,18 +77,32 @@ def backward(layer: Layer) -> Problems:
     return found
 
 
+def attributes(forward: Layer, wanted: tuple[str, ...]) -> tuple[tuple[str, Attr], ...]:
+    """The attributes of the backward layer of `forward` that gives the gradients of the operands `wanted`."""
+    read = tuple((name, t.name, t.dtype, t.role, t.shape) for name, t in forward.operands)
+    return (*forward.attrs, ("forward", forward.op), ("read", read), ("of", wanted))
+
+
 def forward_of(layer: Layer) -> Layer:
-    """The forward layer that a backward layer belongs to."""
-    given = dict(layer.operands) | dict(zip(_names(layer.attr("of")), layer.outputs, strict=True))
-    order = [name for name in _names(layer.attr("order")) if name in given]
-    own = ("forward", "order", "of")
+    """The forward layer that a backward layer belongs to; the inverse of `attributes`."""
+    read = layer.attr("read")
+    own = ("forward", "read", "of")
     return replace(
         layer,
         op=str(layer.attr("forward")),
-        operands=tuple((name, given[name]) for name in order),
+        operands=tuple(_operand(entry, layer) for entry in (read if isinstance(read, tuple) else ())),
         outputs=tuple(tensor for name, tensor in layer.operands if name.startswith("grad.")),
         attrs=tuple((name, value) for name, value in layer.attrs if name not in own),
     )
+
+
+def _operand(entry: Attr, layer: Layer) -> tuple[str, Tensor]:
+    """One forward operand as `attributes` writes it."""
+    match entry:
+        case (str(argument), str(name), str(dtype), str(role), tuple(shape)):
+            sizes = tuple(size for size in shape if isinstance(size, (int, Polynomial)))
+            return argument, Tensor(name, sizes, dtype, cast(Role, role))
+    raise InputError(f"{layer.op} at {place(layer)} does not say what its forward operation read")
 
 
 def kept(forward: Layer, wanted: tuple[str, ...]) -> tuple[tuple[str, Tensor], ...]:
@@ -127,7 +142,7 @@ def _factors(problem: Problem, forward: Layer, *, is_first: bool) -> tuple[str |
         return None, names[2] if problem.name == "weights x value" else names[1]
     if problem.name == "input1 x weight":
         return names[0], names[2]
-    if problem.name in ("input product", "recurrent product", "projection"):
+    if problem.name in ("input product", "recurrent product", "later recurrent product", "projection"):
         return names[0] if is_first else None, None
     if forward.kind in _LATER:
         return names[1], names[2]

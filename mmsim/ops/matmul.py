@@ -121,7 +121,7 @@ def einsum(layer: Layer) -> Problems:
         later = {i for term in terms[position + 1 :] for i in term} | set(result)
         meeting = [i for i in dict.fromkeys([*left, *right]) if i in later]
         widths = (layer.tensors[0].bits if position == 1 else bits, layer.tensors[position].bits, bits)
-        if set(left) | set(right) == set(meeting):  # nothing is summed: an elementwise product, as torch does it
+        if all(sizes[i] == 1 for i in {*left, *right} - {*meeting}):  # nothing to sum: elementwise, as torch does it
             found += _multiplied_elementwise(left, right, meeting, sizes, widths)
         else:
             found += contraction(left, right, meeting, sizes, bits=widths)

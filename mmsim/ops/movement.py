@@ -11,7 +11,7 @@ from fractions import Fraction
 from mmsim.layer import Attr, Layer, Tensor
 from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, scaled, writes
 from mmsim.ops.rule import Rule
-from mmsim.size import Size, product
+from mmsim.size import Polynomial, Size, product
 
 
 def copy(layer: Layer) -> Problems:
@@ -104,32 +104,44 @@ def scatter(layer: Layer) -> Problems:
 
 
 def region(shape: tuple[Size, ...], indices: Attr) -> Size | None:
-    """Elements of ``x[indices]`` for integers, slices (as text, ``1:5``) and ``...``; None with tensors.
+    """Elements of ``x[indices]`` for integers, slices and ``...``; None where a tensor is an index.
 
-    >>> region((4, 8, 6), (0, "2:6", "...")), region((4, 8), "tensor")
+    A slice is ``("slice", start, stop, step)``.
+
+    >>> region((4, 8, 6), (0, ("slice", 2, 6, None), "...")), region((4, 8), "tensor")
     (24, None)
     """
-    given = indices if isinstance(indices, tuple) else (indices,)
-    given = tuple(i for i in given if i is not None)
-    if any(i == "tensor" or isinstance(i, (bool, float, tuple)) for i in given):
+    several = isinstance(indices, tuple) and indices[:1] != ("slice",)
+    given = [
+        index for index in (indices if isinstance(indices, tuple) and several else (indices,)) if index is not None
+    ]
+    if any(isinstance(index, (bool, float)) or (index != "..." and isinstance(index, str)) for index in given):
         return None
-    missing = len(shape) - len([i for i in given if i != "..."])
     if "..." not in given:
-        given = (*given, "...")
-    at = given.index("...")
-    full = (*given[:at], *[":"] * missing, *given[at + 1 :])
-    return product(_sliced(size, i) for size, i in zip(shape, full, strict=True) if isinstance(i, str))
+        given.append("...")
+    dots = given.index("...")
+    rest = len(shape) - len(given) + 1
+    full = [*given[:dots], *[("slice", None, None, None)] * rest, *given[dots + 1 :]]
+    lengths = (_sliced(size, index) for size, index in zip(shape, full, strict=True) if isinstance(index, tuple))
+    found = list(lengths)
+    return None if None in found else product(length for length in found if length is not None)
 
 
-def _sliced(size: Size, text: str) -> Size:
+def _sliced(size: Size, index: tuple[Attr, ...]) -> Size | None:
     """How many elements a slice takes from an axis; bounds beyond a symbolic axis are taken as they stand."""
-    parts = [int(part) if part else None for part in text.split(":")]
-    start, stop, step = (*parts, None)[:3]
-    if isinstance(size, int):
-        return len(range(size)[slice(start, stop, step)])
-    first_ = 0 if start is None else start if start >= 0 else size + start
-    last = size if stop is None else stop if stop >= 0 else size + stop
-    return last - first_ if step in (None, 1) else scaled(last - first_, Fraction(1, abs(step or 1)))
+    start, stop, step = (*index[1:], None, None, None)[:3]
+    if isinstance(size, int) and all(end is None or isinstance(end, int) for end in (start, stop, step)):
+        return len(range(*slice(start, stop, step).indices(size)))
+    ends = [_end(start, 0, size), _end(stop, size, size)]
+    if ends[0] is None or ends[1] is None or not (step is None or isinstance(step, int)):
+        return None
+    return scaled(ends[1] - ends[0], Fraction(1, step or 1))
+
+
+def _end(end: Attr, default: Size, size: Size) -> Size | None:
+    if isinstance(end, int) and end < 0:
+        return size + end
+    return default if end is None else end if isinstance(end, (int, Polynomial)) else None
 
 
 def _largest(tensors: list[Tensor], x: Tensor) -> Size:

@@ -97,10 +97,29 @@ def trace_at(
     def graph_at(sizes: Sizes) -> Graph:
         module, inputs = given_at(sizes)
         check_paths({**(stages or {}), **(overrides or {})}, {path for path, _ in module.named_modules()})
-        graph = lower(capture(module, inputs, route=route, whole=is_known), workload=workload, variant=variant)
-        return _checked(graph, allow_unknown=allow_unknown)
+        return lower(capture(module, inputs, route=route, whole=is_known), workload=workload, variant=variant)
 
-    graph = _with_symbols(graph_at, {name: points(name, value) for name, value in symbols.items()}, dict(given or {}))
+    return finished(
+        graph_at, symbols, stages, overrides=overrides, modalities=modalities, allow_unknown=allow_unknown, given=given
+    )
+
+
+def finished(
+    graph_at: Callable[[Sizes], Graph],
+    symbols: Mapping[str, int],
+    stages: Mapping[str, str] | None = None,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    modalities: Mapping[str, str] | None = None,
+    allow_unknown: bool = False,
+    given: Sizes | None = None,
+) -> Graph:
+    """Concrete graphs made into one: operations checked, sizes symbolic, stages in place."""
+
+    def checked_at(sizes: Sizes) -> Graph:
+        return _checked(graph_at(sizes), allow_unknown=allow_unknown)
+
+    graph = _with_symbols(checked_at, {name: points(name, value) for name, value in symbols.items()}, dict(given or {}))
     sizes = {name: value or BATCHES[0] for name, value in symbols.items()}
     graph = inferred(graph, sizes, modalities) if stages is None else declared(graph, stages, is_free=is_free)
     return overridden(graph, overrides) if overrides else graph
@@ -136,7 +155,9 @@ def points(name: str, value: int) -> tuple[int, ...]:
         return BATCHES
     if value < 1:
         raise InputError(f"size {name} needs a value to trace at")
-    step = min(32, value & -value)
+    step = min(32, value & -value)  # sizes are often cut into parts of 16 or 32: keep them divisible
+    while step > 1 and value <= 3 * step:
+        step //= 2
     return tuple(value + i * (-step if value > 3 * step else step) for i in range(4))
 
 

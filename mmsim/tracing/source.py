@@ -9,7 +9,7 @@ from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import Model, load_model
-from mmsim.tracing.pipeline import Given, trace_at
+from mmsim.tracing.pipeline import Given, finished, trace, trace_at
 from mmsim.tracing.symbolic import Sizes
 
 
@@ -34,9 +34,10 @@ def trace_source(
     """
     knobs, inputs = dict(knobs or {}), dict(inputs or {})
     if spec.endswith(".onnx"):
-        from mmsim.tracing.onnx import read_onnx
+        from mmsim.tracing.onnx_file import read_onnx
 
-        return read_onnx(spec)
+        graph_at, symbols = read_onnx(spec)
+        return finished(graph_at, {**symbols, **knobs}, overrides=stages, allow_unknown=allow_unknown)
     if ":" in spec or spec.endswith((".pt2", ".py")):
         for option, value in (("--fusion", fusion), ("--modality", modality), ("--end-to-end", end_to_end)):
             if value:
@@ -95,8 +96,6 @@ def _trace_model(
     if not inputs and model.inputs is None:
         raise InputError("give the model's inputs, as in --input image=Bx3x224x224:float32", field="--input")
     if not inputs:
-        from mmsim.tracing.pipeline import trace
-
         return trace(
             model.module, model.inputs, stages=model.stages, overrides=overrides, workload=model.name,
             allow_unknown=allow_unknown,
