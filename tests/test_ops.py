@@ -236,6 +236,17 @@ CASES = [
     ("bucketize", layer("torch.bucketize", {"input": (6,), "boundaries": (7,)}, (6,), dtypes="out0:int64"),
      0, 18, 4 * (6 + 6) + 48),  # 3 steps find one of 8 places
     ("inverse", layer("torch.linalg.linalg_inv", {"A": (2, 3, 3)}, (2, 3, 3)), 0, 2 * 2 * 27, 4 * 36),
+    # --- gradient kernels of torch
+    ("convolution_backward", layer("aten.convolution_backward.default",
+                                   {"grad_output": (1, 4, 6, 6), "input": (1, 3, 8, 8), "weight": (4, 3, 3, 3)},
+                                   (1, 3, 8, 8), (4, 3, 3, 3), output_mask=(True, True, False)),
+     2 * 4 * 36 * 27, 0, 2 * 4 * (4 * 36 + 3 * 64 + 4 * 27)),
+    ("relu's", layer("aten.threshold_backward.default", {"grad_output": (10,), "self": (10,)}, (10,)), 0, 20, 120),
+    ("softmax's", layer("aten._softmax_backward_data.default", {"grad_output": (4, 5), "output": (4, 5)}, (4, 5),
+     dim=-1),
+     0, 80, 240),
+    ("embedding's", layer("aten.embedding_dense_backward.default", {"grad_output": (2, 8), "indices": (2,)}, (50, 8),
+                          dtypes="indices:int64"), 0, 16, 4 * 400 + 4 * 16 + 16 + 4 * 16),
     ("mse_loss", layer(F + "mse_loss", {"input": (4, 5), "target": (4, 5)}, ()), 0, 60, 4 * 41),
 ]  # fmt: skip
 
