@@ -234,18 +234,34 @@ class Execution:
         loop = self.loops[i]
         d = self.dims.index(loop.dim)
         steps = loop.factor if FULL in status[d] else loop.residual if LAST in status[d] else 1
-        move, total, net = self.steps[i], Asked(), self.zero
+        total, net = Asked(), self.zero
         kinds = replace(loop, factor=steps).alike if LAST in status[d] else {0: steps}
         for first, count in kinds.items():
             inside = (*status[:d], tuple(after(s, first, loop.residual) for s in status[d]), *status[d + 1 :])
-            left = count
-            while left:
-                before = state, jump
-                asked, state, net = self._walk(i + 1, inside, state, jump)
-                jump = _minus(move, net)
-                repeats = left if (state, jump) == before else 1
-                total, left = total + asked * repeats, left - repeats
-        return total, state, tuple(a * (steps - 1) + b for a, b in zip(move, net, strict=True))
+            asked, state, jump, net = self._repeat(i, count, inside, state, jump)
+            total += asked
+        return total, state, tuple(a * (steps - 1) + b for a, b in zip(self.steps[i], net, strict=True))
+
+    def _repeat(
+        self, i: int, left: int, inside: Status, state: State, jump: Vector
+    ) -> tuple[Asked, State, Vector, Vector]:
+        """Steps of loop `i` with equal insides; once they come round in a cycle, it is not run again."""
+        total, net = Asked(), self.zero
+        done: list[Asked] = []
+        seen: dict[tuple[State, Vector], int] = {}
+        while left:
+            if (state, jump) in seen:
+                cycle = done[seen[state, jump] :]
+                rounds, left = divmod(left, len(cycle))
+                total += sum(cycle, Asked()) * rounds
+                seen = {}
+                continue
+            seen[state, jump] = len(done)
+            asked, state, net = self._walk(i + 1, inside, state, jump)
+            jump = _minus(self.steps[i], net)
+            done.append(asked)
+            total, left = total + asked, left - 1
+        return total, state, jump, net
 
     def _ask(self, status: Status, state: State, jump: Vector) -> tuple[Asked, State]:
         """One step: what every child asks for."""
