@@ -39,6 +39,14 @@ def joined(layer: Layer) -> Problems:
     return nest("movement", "copy", shape, (*parts, Access("Outputs", out.bits, shape, is_output=True)))
 
 
+def folded(layer: Layer) -> Problems:
+    """fold: overlapping blocks are added up, one operation an element of theirs."""
+    x, out = first(layer), layer.output
+    shape = (x.elements,)
+    accesses = (Access("Inputs", x.bits, shape), Access("Outputs", out.bits, (out.elements,), is_output=True))
+    return nest("vector", "copy", shape, accesses)
+
+
 def embedding(layer: Layer) -> Problems:
     """One row of the table for each index."""
     table, indices = operand(layer, "weight", position=1), operand(layer, "input", "indices", position=0)
@@ -89,8 +97,15 @@ def selected(layer: Layer) -> Problems:
 
 
 def scatter(layer: Layer) -> Problems:
-    """scatter, index_put, ``x[i] = y``: only what is named is written, into the tensor in place."""
+    """scatter, index_put, ``x[i] = y``: only what is named is written; out of place, the rest is copied before."""
     x = first(layer)
+    if not (layer.writes_in_place or layer.kind == "__setitem__"):
+        copied = nest("movement", "copy", x.shape, (*reads(x, shape=x.shape), *writes(x, shape=x.shape)), name="copy")
+        return (*copied, *_written(layer, x))
+    return _written(layer, x)
+
+
+def _written(layer: Layer, x: Tensor) -> Problems:
     rest = [tensor for tensor in distinct(layer) if tensor.name != x.name]
     words = region(x.shape, layer.attr("indices")) if layer.kind == "__setitem__" else _largest(rest, x)
     if words is None:  # a mask or a list of places: as many as there are values, at most all
@@ -173,7 +188,7 @@ ROWS: dict[str, Rule] = {
             "fliplr", "flipud",
             "rot90", "repeat", "repeat_interleave",
             "tile", "tril", "triu", "diag", "diag_embed", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
-            "im2col", "col2im", "fold", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot", "pin_memory",
+            "im2col", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot", "pin_memory",
             "diagflat", "native_channel_shuffle",
             "resize", "view_copy", "expand_copy", "permute_copy", "_reshape_copy", "lift_fresh_copy",
             "_unsafe_index_put",
@@ -186,8 +201,9 @@ ROWS: dict[str, Rule] = {
                                          "view_as_complex")},
     **dict.fromkeys(("cat", "_chunk_cat", "_stack", "concat", "concatenate", "stack", "hstack", "vstack", "dstack",
      "column_stack", "row_stack",
-                     "block_diag", "pad_sequence", "cartesian_prod", "combinations"), joined),
+                     "block_diag", "pad_sequence", "masked_scatter", "cartesian_prod", "combinations"), joined),
     "embedding": embedding,
+    **dict.fromkeys(("fold", "col2im"), folded),
     **dict.fromkeys(("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), embedding_bag),
     **dict.fromkeys(("gather", "index", "index_select", "_unsafe_index", "_unsafe_masked_index", "take",
      "take_along_dim"), gather),
@@ -195,7 +211,7 @@ ROWS: dict[str, Rule] = {
     **dict.fromkeys(
         ("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl",
          "_unsafe_masked_index_put_accumulate", "index_add", "index_copy",
-         "index_fill", "index_reduce", "masked_scatter", "put", "__setitem__", "setitem", "fill_diagonal",
+         "index_fill", "index_reduce", "put", "__setitem__", "setitem", "fill_diagonal",
          "select_scatter",
          "slice_scatter", "diagonal_scatter", "as_strided_scatter"), scatter),
     **dict.fromkeys(
