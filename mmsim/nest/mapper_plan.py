@@ -374,6 +374,7 @@ class Plan:
         assert isinstance(node, Storage)
         return node.bandwidth_scale.get(self.space.spaces[space].name, 1.0)
 
+
 def limited(storage: Storage) -> bool:
     """Whether any bandwidth of a memory is finite."""
     rates = (storage.read_words_per_cycle, storage.write_words_per_cycle, storage.shared_words_per_cycle)
