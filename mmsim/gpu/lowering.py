@@ -112,7 +112,7 @@ def _convolution(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ..
     channels = (shape.get("C", 1) * groups, shape.get("M", 1) * groups)
     taps = prod(shape.get(dim, 1) for dim in "RST")
     batch, width, height = shape.get("N", 1), shape["P"], shape.get("Q", 1) * shape.get("O", 1)
-    pixels = concrete(problem.words(spaces["Inputs"])) / (batch * channels[0])
+    pixels = concrete(spaces["Inputs"].stored(problem.sizes)) / (batch * channels[0])
     n, c, k, x, h, w = (np.array(float(size)) for size in (batch, *channels, pixels, height, width))
     size = conv.Shape(n, c, k, x, h, w, taps=float(taps), groups=float(groups))
     square = (
@@ -155,8 +155,8 @@ def _attention(layer: Layer, problems: tuple[Problem, ...], site: Site) -> Kerne
 
 
 def _vector(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
-    read = sum(concrete(problem.words(space)) * space.bits / 8 for space in problem.inputs)
-    write = sum(concrete(problem.words(space)) * space.bits / 8 for space in problem.outputs)
+    instances = concrete(problem.instances)
+    read, write = concrete(problem.read_bytes) / instances, concrete(problem.written_bytes) / instances
     cold = site.share(layer.tensors, 0.0)
     traffic = Traffic(read, write, cold, site.share(layer.outputs, 0.0))
     name = problem.name or layer.kind
@@ -166,6 +166,12 @@ def _vector(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
     if problem.family in ROW_KERNELS and columns > 1:
         row = ROW_KERNELS[problem.family](columns)
         return (vector.rows(site.machine, points / columns, columns, traffic, row, name=name, kind=kind, ops=ops),)
+    if problem.family == "norm":
+        channels = min(concrete(space.stored(problem.sizes)) for space in problem.inputs)
+        found = vector.rows(
+            site.machine, channels, points / channels, traffic, vector.CHANNEL_NORM, name=name, kind=kind, ops=ops
+        )
+        return (found,)
     use = SECTOR_USE.get(problem.family, 1.0)
     return (vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use),)
 
