@@ -163,13 +163,17 @@ def constrained(node: str, constraints: Constraints) -> Arch:
 def test_constraints_are_honoured() -> None:
     problem = matmul(30, 17, 24)
     keep = Constraints(keep=EVERY)
-    fixed = replace(keep, temporal=LoopConstraints(factors=(("K", "=", 3), ("M", "<=", 2)), permutation=("N", "M", "K")))
+    fixed = replace(
+        keep, temporal=LoopConstraints(factors=(("K", "=", 3), ("M", "<=", 2)), permutation=("N", "M", "K"))
+    )
     level = best_mapping(problem, constrained("glb", fixed)).mapping["glb"]
     factor = {loop.dim: loop.factor for loop in level.temporal}
     assert factor["K"] == 3
     assert factor.get("M", 1) <= 2
     assert [loop.dim for loop in level.temporal] == [d for d in ("N", "M", "K") if d in factor]
-    spread = Constraints(spatial=LoopConstraints(factors=(("M", "=", 1), ("N", ">=", 2)), permutation=("N", "K", "M"), split=1))
+    spread = Constraints(
+        spatial=LoopConstraints(factors=(("M", "=", 1), ("N", ">=", 2)), permutation=("N", "K", "M"), split=1)
+    )
     level = best_mapping(problem, constrained("PE", spread)).mapping["PE"]
     assert [loop.dim for loop in level.spatial[: level.split]] == ["N"]
     assert all(loop.dim == "K" for loop in level.spatial[level.split :])

@@ -36,7 +36,7 @@ def cycles_bound(plan: Plan, rows: Rows) -> Array:
         for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
             if limit is not None:
                 cycles = np.maximum(cycles, np.floor(words / limit))
-    return cycles + plan.latency
+    return np.asarray(cycles + plan.latency)
 
 
 def _pending(plan: Plan, rows: Rows, *, spare: bool) -> Array:

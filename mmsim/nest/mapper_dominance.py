@@ -11,7 +11,7 @@ from mmsim.nest.mapspace import Array
 
 
 def undominated(plan: Plan, rows: Rows) -> Bools:
-    """(R) whether no row of the same future is cheaper in all respects; only the cheapest of each future is compared."""
+    """(R) whether the cheapest row of the same future is not cheaper in all respects."""
     key = _hash(_future(plan, rows), len(rows))
     costs = _costs(plan, rows)
     order = np.lexsort((rows.cycles, rows.bound, key))

@@ -7,14 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from mmsim.arch.model import Storage
 from mmsim.nest.evaluate import energy_of
 from mmsim.nest.mapper_table import Table
 from mmsim.nest.mapper_windows import Rank, box, overlap_sum, rank_sum, shared_sum, tiles_sum
 from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, Slot, capacity, dim_limits
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -325,7 +329,7 @@ class Plan:
         return tiles_sum(self.ranks[space], self.space.sizes, np.ceil(self.space.sizes[:, None] / tile))
 
     def slide(
-        self, space: int, live_words: Array, tile: Array, step: Array, moves: Array, runs: Array, closing: Sequence[int]
+        self, space: int, live_words: Array, tile: Array, step: Array, moves: Bools, runs: Array, closing: Sequence[int]
     ) -> tuple[Array, Array]:
         """(R) words without what a window keeps from one step to the next, and the dimension + 1 that slides.
 
@@ -365,7 +369,7 @@ class Plan:
             orders: Sequence[tuple[int, ...]] = [tuple(g for g in range(len(groups)) if g in pattern)]
         else:
             orders = list(itertools.islice(itertools.permutations(sorted(pattern)), 5040))
-        classes = {}
+        classes: dict[object, OrderClass] = {}
         for order in orders:
             found = self._classify(groups, order)
             reuse = tuple(first if i in self.halo else bool(first) for i, first in enumerate(found.closing))
@@ -420,6 +424,7 @@ class Plan:
         node = self.slots[k].node
         assert isinstance(node, Storage)
         return node.bandwidth_scale.get(self.space.spaces[space].name, 1.0)
+
 
 def limited(storage: Storage) -> bool:
     """Whether any bandwidth of a memory is finite."""

@@ -10,6 +10,7 @@ the dimensions that do not index it times the words of its distinct tiles.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,8 @@ class Live:
     def take(self, i: Ints) -> Live:
         """The rows `i`."""
         columns = (getattr(self, name) for name in Live.__dataclass_fields__)
-        return Live(*(a[..., i] if len(a) else np.empty((0, len(i))) for a in columns))
+        picked: list[Any] = [a[..., i] if len(a) else np.empty((0, len(i))) for a in columns]
+        return Live(*picked)
 
 
 @dataclass
@@ -95,6 +97,13 @@ class Rows:
         )
 
 
+def _join_live(parts: list[Live]) -> Live:
+    columns: list[Any] = [
+        np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in Live.__dataclass_fields__
+    ]
+    return Live(*columns)
+
+
 def join(parts: list[Rows]) -> Rows:
     """Rows of the same slot and parent, one after another."""
     a = parts[0]
@@ -103,7 +112,7 @@ def join(parts: list[Rows]) -> Rows:
         return np.concatenate(arrays, axis=-1)
 
     live = {
-        b: Live(*(cat([getattr(p.live[b], name) for p in parts]) for name in Live.__dataclass_fields__))
+        b: _join_live([p.live[b] for p in parts])
         for b in a.live
         if a.live[b].runs.size or any(p.live[b].open.any() for p in parts)
     }
@@ -342,7 +351,9 @@ def _ordered(
     plan: Plan, before: Rows, base: Rows, pieces: Array, inside: dict[int | None, Array], cls: OrderClass
 ) -> Rows:
     """A copy of `base` in which the loops stand in the order of `cls`."""
-    rows = replace(base, words=dict(base.words), owed=dict(base.owed), live={f: replace(v) for f, v in base.live.items()})
+    rows = replace(
+        base, words=dict(base.words), owed=dict(base.owed), live={f: replace(v) for f, v in base.live.items()}
+    )
     k = before.slot
     rows.order = np.full(len(rows), plan.order_code(k, cls), dtype=np.int64)
     for flow, live in list(rows.live.items()):
@@ -382,7 +393,7 @@ def _close(
 
     def product(group: int | None) -> Array:
         whole = times(rows, group)
-        return np.prod(whole[absorbed], axis=0) * np.prod(inside[group][kept_out], axis=0)
+        return np.asarray(np.prod(whole[absorbed], axis=0) * np.prod(inside[group][kept_out], axis=0))
 
     ahead = live.runs.size > 0
     if closes:
@@ -414,7 +425,7 @@ def finish(plan: Plan, rows: Rows) -> None:
         irrelevant = plan.irrelevant[flow.boundary.space]
 
         def product(group: int, irrelevant: list[int] = irrelevant) -> Array:
-            return np.prod(times(rows, plan.known(group))[irrelevant], axis=0)
+            return np.asarray(np.prod(times(rows, plan.known(group))[irrelevant], axis=0))
 
         reads = np.where(live.open, live.words * live.shared * product(flow.parent_group), 0.0)
         fills = np.where(live.open, live.words * product(flow.child_group), 0.0)
@@ -431,7 +442,10 @@ def _spare_first(plan: Plan, rows: Rows) -> None:
     """Take the first reads and fills of outputs out of the bandwidth used."""
     for flow in plan.flows:
         b = flow.boundary
-        uses = ((b.parent, "read", flow.parent_group, flow.spares_reads), (b.child, "write", flow.child_group, flow.spares_fills))
+        uses = (
+            (b.parent, "read", flow.parent_group, flow.spares_reads),
+            (b.child, "write", flow.child_group, flow.spares_fills),
+        )
         for k, action, group, spares in uses:
             if spares and (k, action) in rows.words:
                 copies = np.prod(times(rows, plan.known(group))[plan.irrelevant[b.space]], axis=0)

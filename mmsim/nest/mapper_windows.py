@@ -59,9 +59,9 @@ def overlap_sum(rank: Rank, moving: int, sizes: Array, tile: Array, step: Array)
     reach = a * (tile[moving] - 1) + 1 - a * step
 
     def shared(length: Array) -> Array:
-        return np.maximum(0.0, reach + b * (length - 1))
+        return np.asarray(np.maximum(0.0, reach + b * (length - 1)))
 
-    return (count - 1) * shared(tile[other]) + shared(last)
+    return np.asarray((count - 1) * shared(tile[other]) + shared(last))
 
 
 def repeated(first: Array, first_step: Array, second: Array, second_step: Array) -> Array:
@@ -88,7 +88,7 @@ def shared_sum(rank: Rank, sizes: Array, tile: Array, fan: Array, gap: Array) ->
         for groups_r, fan_r in _groups(sizes[r], tile[r], fan[r], gap[r]):
             count = count + groups_p * groups_r * repeated(fan_p, a * gap[p], fan_r, b * gap[r])
     times = gap[p] / tile[p] * (gap[r] / tile[r])
-    return count * times * (a * (tile[p] - 1) + b * (tile[r] - 1) + 1)
+    return np.asarray(count * times * (a * (tile[p] - 1) + b * (tile[r] - 1) + 1))
 
 
 def _groups(size: float, tile: Array, fan: Array, gap: Array) -> list[tuple[Array, Array]]:
