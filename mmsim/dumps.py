@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mmsim import files, graph
+from mmsim import files, layer_dump
 from mmsim.emit.folder import emit_problems
 from mmsim.graph import Graph, Totals
 from mmsim.problem import Problem
@@ -28,7 +28,7 @@ def write(graphs: Iterable[Graph], folder: str | Path, table: Callable[[Graph, P
     folder = Path(folder)
     chosen = list(graphs)
     for network in chosen:
-        graph.dump(network, files.inside(folder, f"{network.variant}.json"))
+        layer_dump.dump(network, files.inside(folder, f"{network.variant}.json"))
         table(network, files.inside(folder, f"{network.variant}.csv"))
     emit_problems((network.at(B=1) if "B" in network.symbols else network for network in chosen), folder)
     return folder

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeAlias
 
-from mmsim import schedule
+from mmsim import gpu, schedule
 from mmsim.arch.model import Arch
+from mmsim.gpu import Mode
 from mmsim.graph import Graph
 from mmsim.layer import Layer
 from mmsim.problem import Problem
@@ -16,12 +18,12 @@ from mmsim.schedule import Memory
 from mmsim.size import concrete
 from mmsim.solution import Objective, Solution
 
-if TYPE_CHECKING:
-    from mmsim.gpu import Mode
-
-Solve: TypeAlias = Callable[[Problem], Solution]
+Solve: TypeAlias = Callable[[Problem, Arch, Objective], Solution]
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (done, of) as distinct problems are solved."""
+
+MAPPINGS = 300_000
+"""Mappings judged for each distinct shape of a network unless told otherwise: some tenths of a second each."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ class Cost:
 
 @dataclass(frozen=True)
 class Run:
-    """What a network takes on an architecture. Layers run one after another; `latency_s` is their sum.
+    """What a network takes on an architecture. Layers run one after another.
 
-    `concurrent_s` is the time with every encoder on a stream of its own and nothing shared, a bound
-    that no schedule can beat with these layers.
+    `overhead_s` belongs to no layer: launching a graph, waiting for the last kernel. `concurrent_s`
+    is the time with every encoder on a stream of its own and nothing shared, a bound that no schedule
+    can beat with these layers.
     """
 
     graph: Graph
@@ -75,6 +78,7 @@ class Run:
     layers: tuple[LayerCost, ...]
     memory: Memory
     concurrent_s: float
+    overhead_s: float = 0.0
 
     @property
     def total(self) -> Cost:
@@ -83,8 +87,8 @@ class Run:
 
     @property
     def latency_s(self) -> float:
-        """One forward pass, layers in series."""
-        return self.total.latency_s
+        """One forward pass, layers in series, with the overhead."""
+        return self.total.latency_s + self.overhead_s
 
     @property
     def energy_j(self) -> float:
@@ -133,7 +137,7 @@ def run(
     *,
     mode: Mode = "eager",
     objective: Objective = "edp",
-    solve: Callable[[Problem, Arch, Objective], Solution] | None = None,
+    solve: Solve | None = None,
     best: bool = False,
     progress: Progress = lambda done, of: None,
 ) -> Run:
@@ -144,8 +148,9 @@ def run(
     best mapping for `objective`. Equal problems are solved once, by `solve` (default: the built-in
     model). Raises `InputError` for symbolic sizes and for a layer that does not fit the machine.
     """
+    overhead = 0.0
     if arch.device is not None:
-        costs = _on_gpu(graph, arch, mode)
+        costs, overhead = _on_gpu(graph, arch, mode)
         if best:
             bests = _solved(graph, arch, "latency", solve, progress)
             costs = tuple(_with_best(cost, graph, bests) for cost in costs)
@@ -159,7 +164,8 @@ def run(
         mode=mode if arch.device is not None else "serial",
         layers=costs,
         memory=schedule.memory(graph),
-        concurrent_s=max((span.end_s for span in schedule.concurrent(graph, times)), default=0.0),
+        concurrent_s=max((span.end_s for span in schedule.concurrent(graph, times)), default=0.0) + overhead,
+        overhead_s=overhead,
     )
 
 
@@ -167,20 +173,22 @@ def _solved(
     graph: Graph,
     arch: Arch,
     objective: Objective,
-    solve: Callable[[Problem, Arch, Objective], Solution] | None,
+    solve: Solve | None,
     progress: Progress,
 ) -> dict[Problem, Solution]:
     if solve is None:
         from mmsim.nest.solve import solve as builtin
 
-        solve = builtin
+        solve = partial(builtin, mappings=MAPPINGS)
     problems = list(graph.distinct_problems())
-    solutions = {}
+    ones: dict[Problem, Solution] = {}  # problems that differ in their number of instances are solved together
     for done, problem in enumerate(problems):
         progress(done, len(problems))
-        solutions[problem] = solve(problem, arch, objective)
+        one = replace(problem, instances=1)
+        if one not in ones:
+            ones[one] = solve(one, arch, objective)
     progress(len(problems), len(problems))
-    return solutions
+    return {p: ones[replace(p, instances=1)].times(concrete(p.instances)) for p in problems}
 
 
 def _on_accelerator(layer: Layer, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:
@@ -203,13 +211,30 @@ def _on_accelerator(layer: Layer, graph: Graph, solutions: dict[Problem, Solutio
     )
 
 
-def _on_gpu(graph: Graph, arch: Arch, mode: Mode) -> tuple[LayerCost, ...]:
-    raise NotImplementedError
+def _on_gpu(graph: Graph, arch: Arch, mode: Mode) -> tuple[tuple[LayerCost, ...], float]:
+    """Every layer's cost as the GPU's kernel library runs it, and the time that belongs to none."""
+    times = gpu.network(graph, arch, mode)
+    costs = tuple(_of_kernels(time, graph) for time in times.layers)
+    return costs, times.wall_s - sum(cost.latency_s for cost in costs)
+
+
+def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
+    slowest = max(time.kernels, key=lambda kernel: kernel.total_s, default=None)
+    hidden = slowest is None or time.wall_s > 1.5 * time.kernel_s  # the device waited for the host
+    return LayerCost(
+        layer=time.layer,
+        macs=sum(concrete(problem.macs) for problem in graph.problems(time.layer)),
+        latency_s=time.wall_s,
+        kernel_s=time.kernel_s,
+        host_s=time.host_s,
+        energy_j=time.energy_j,
+        bound="launch" if hidden and time.wall_s > 0 else slowest.bound if slowest else "-",
+        kernels=sum(kernel.count for kernel in time.kernels),
+        utilization=0.0,
+    )
 
 
 def _with_best(cost: LayerCost, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:
-    from dataclasses import replace
-
     found = tuple(solutions[problem] for problem in graph.problems(cost.layer))
     return replace(cost, best_s=sum(solution.latency_s for solution in found), solutions=found)
 
@@ -219,6 +244,8 @@ def record(run: Run) -> dict[str, Any]:
     return {
         "mode": run.mode,
         **_figures(run.total),
+        "latency_s": run.latency_s,
+        "overhead_s": run.overhead_s,
         "concurrent_encoders_s": run.concurrent_s,
         "average_power_w": run.energy_j / run.latency_s if run.latency_s else 0.0,
         "peak_memory_bytes": run.memory.peak_bytes,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from mmsim import graph as graphs
+from mmsim import layer_dump
 from mmsim.errors import InputError
-from mmsim.graph import dump, load
 from mmsim.layer import Stage, Tensor, op_kind
+from mmsim.layer_dump import dump, load
 from mmsim.size import symbol
 from tests.toy import toy
 
@@ -79,7 +79,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_broken_dumps_are_refused_by_field(tmp_path: Path, what: str) -> None:
-    record = json.loads(json.dumps(graphs.to_record(toy())))
+    record = json.loads(json.dumps(layer_dump.to_record(toy())))
     BROKEN[what][0](record)
     path = tmp_path / "dump.json"
     path.write_text(json.dumps(record))

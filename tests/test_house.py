@@ -14,7 +14,7 @@ FLOORS = (
     ("layer", "problem", "arch", "solution"),
     ("ops", "nest", "gpu", "energy"),
     ("graph", "emit", "measurement"),
-    ("training", "tracing", "schedule", "backends"),
+    ("training", "tracing", "schedule", "backends", "layer_dump"),
     ("run", "measure", "dumps"),
     ("validate", "explore", "crosscheck"),
     ("report",),

@@ -1,4 +1,4 @@
-"""MAC totals of traced modules equal those of torch's own flop counter, where it counts the same operations.
+"""Against torch itself: it has no core operation without a verdict, and MAC totals equal its flop counter's.
 
 The counter does not see recurrent kernels or fused attention on the CPU, so both are taken apart for it.
 """
@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmsim.ops import problems_of
+from mmsim.ops import is_known, problems_of
 from mmsim.size import total
 from mmsim.tracing import capture, lower
 
@@ -88,3 +88,17 @@ def test_macs_equal_torch(name: str) -> None:
         module(x)
     macs = total(p.macs for layer in graph.layers for p in problems_of(layer))
     assert macs == counter.get_total_flops() // 2 > 0
+
+
+def test_every_core_operation_has_a_verdict() -> None:
+    """PyTorch's core ATen opset, to which any exported model reduces; its few gradient kernels apart."""
+    packets = (getattr(torch.ops.aten, name) for name in dir(torch.ops.aten))
+    ops = (
+        getattr(packet, overload)
+        for packet in packets
+        if hasattr(packet, "overloads")
+        for overload in packet.overloads()
+    )
+    core = [str(op) for op in ops if torch.Tag.core in op.tags and "backward" not in str(op)]
+    assert len(core) > 150
+    assert [op for op in core if not is_known(op)] == []

@@ -183,6 +183,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
 }
 
 
+BEYOND_EXPORT = {"data_dependent", "packed", "dataclass"}
+"""Control flow on values, and inputs that are no containers, are beyond `torch.export`."""
+
+
 def call(module: nn.Module, inputs: Any) -> Any:
     with torch.no_grad():
         if isinstance(inputs, dict):
@@ -194,9 +198,11 @@ def flat(value: Any) -> list[Tensor]:
     return [tensor for _, tensor in nested.tensors(nested.plain(value, lambda tensor: tensor))]
 
 
-@pytest.mark.parametrize("route", ["recorder", "recorder-real"])
+@pytest.mark.parametrize("route", ["recorder", "recorder-real", "export"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_captured_graph_equals_eager(name: str, route: str) -> None:
+    if route == "export" and name in BEYOND_EXPORT:
+        pytest.skip("torch.export refuses it")
     build, example = NETWORKS[name]
     module = build().eval()
     captured = capture(module, example(), route=route)
@@ -256,6 +262,7 @@ def test_values_of_activations_need_a_real_run() -> None:
 
     captured = capture(Branch(), torch.ones(2))
     assert captured.meta["route"] == "recorder-real"
+    assert capture(Branch(), torch.ones(2, device="meta")).meta["route"] == "recorder-real"
 
 
 def test_a_module_that_raises_is_one_clear_error() -> None:

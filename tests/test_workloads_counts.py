@@ -53,29 +53,32 @@ av_mnist     concat                     encoder:audio     221,874      11,503,10
 av_mnist     concat                     fusion            0            0
 av_mnist     concat                     head              25,110       25,000
 av_mnist     tensor                     head              946,810      946,700
-mm_imdb      concat                     encoder:text      12,999,936   11.188G 
-mm_imdb      concat                     encoder:image     151,909,160  15.484G 
+mm_imdb      concat                     encoder:text      12,999,936   11.188G
+mm_imdb      concat                     encoder:image     151,909,160  15.484G
 mm_imdb      concat                     fusion            0            0
 mm_imdb      concat                     head              23,575       23,552
 mm_imdb      tensor                     head              6,052,910    6,052,887
 mm_imdb      early                      head              5,530,647    5,516,800
 mm_imdb      low_rank                   fusion            67,240,576   67,305,472
 mm_imdb      multiplicative             fusion            269,485,056  269,484,032
-cmu_mosei    concat                     encoder:language  111,357,648  4.416G 
-cmu_mosei    concat                     encoder:vision    164,850      8.22M 
-cmu_mosei    concat                     encoder:audio     165,600      8.22M 
+cmu_mosei    concat                     encoder:language  111,357,648  4.416G
+cmu_mosei    concat                     encoder:vision    164,850      8.22M
+cmu_mosei    concat                     encoder:audio     165,600      8.22M
 cmu_mosei    concat                     head              758,641      757,770
-cmu_mosei    transformer                encoder:language  108,891,648  4.293G 
-cmu_mosei    transformer                fusion            3,126,161    156.0M 
-mustard      transformer                fusion            3,134,882    156.4M 
+cmu_mosei    transformer                encoder:language  108,891,648  4.293G
+cmu_mosei    transformer                fusion            3,126,161    156.0M
+mustard      transformer                fusion            3,134,882    156.4M
 mustard      concat_simple              head              17,672       17,660
 mustard      repo_concat                head              31,022       31,010
-medical_vqa  transformer                encoder:image     13,764,736   3.421G 
-medical_vqa  transformer                encoder:text      124,055,040  1.706G 
-medical_vqa  transformer                fusion            66,167,808   4.646G 
-medical_vqa  transformer                head              153,064,281  3.775G 
-medical_vqa  transformer_classification head              844,362      0.84M 
-medical_vqa  uni_image                  fusion            66,167,808   3.281G 
+medical_vqa  transformer                encoder:image     13,764,736   3.421G
+medical_vqa  transformer                encoder:text      124,055,040  1.706G
+medical_vqa  transformer                fusion            66,167,808   4.646G
+medical_vqa  transformer                head              153,064,281  3.775G
+medical_vqa  transformer_classification head              844,362      0.84M
+medical_vqa  uni_image                  fusion            66,167,808   3.281G
+medical_vqa  repo_attention             encoder:image     60,192,808   46.05G
+medical_vqa  repo_attention             encoder:text      5,449,596    65,077,248
+medical_vqa  repo_attention             fusion            1,574,402    206M
 """
 
 # the same, worked by hand: the sum of the parts named in the comment

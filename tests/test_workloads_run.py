@@ -91,3 +91,14 @@ def test_host_costs_of_mult_are_counted_in_its_capture() -> None:
     nodes = list(captured.graph.nodes)
     assert sum(bool(node.meta.get("sync")) for node in nodes) == 16 * 3 + 4
     assert sum(node.meta.get("op") == "torch.Tensor.to" for node in nodes) == 60
+
+
+@pytest.mark.parametrize(
+    ("workload", "variant"),
+    [("av_mnist", "low_rank"), ("av_mnist", "multiplicative"), ("cmu_mosei", "multibench_tensor")],
+)
+def test_every_parameter_learns(workload: str, variant: str) -> None:
+    network = get(workload).network(variant, batch=4)
+    network.module.train()(**network.inputs).square().sum().backward()
+    still = [name for name, p in network.module.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert still == []

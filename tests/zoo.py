@@ -34,8 +34,8 @@ def pixels(batch: int, size: int) -> Tensor:
     return torch.randn(batch, 3, size, size)
 
 
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
-VISION = {**TEXT, "image_size": 32, "patch_size": 8}
+TEXT = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+VISION = {**{k: v for k, v in TEXT.items() if k != "vocab_size"}, "image_size": 32, "patch_size": 8}
 
 
 def _bert(name: str) -> Entry:

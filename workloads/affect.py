@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
 from mmsim.workloads import fusion, text
 from mmsim.workloads.base import Choice, MultiModal, normal
 from mmsim.workloads.blocks import MLP, GRULast
+from mmsim.workloads.end_to_end import HostStep, Preprocess
 from mmsim.workloads.mult import MulT
+from mmsim.workloads.preprocess import tokenizer
+from mmsim.workloads.preprocess.audio import waveform
+from mmsim.workloads.preprocess.face import FEATURES, FaceFeatures, video
+from mmsim.workloads.preprocess.speech import RATE
 
 MODALITIES = ("vision", "audio", "language")
 TOKEN_INPUTS = {"language": ("input_ids", "attention_mask", "token_type_ids")}
@@ -87,3 +92,20 @@ def inputs(choice: Choice, features: Widths) -> dict[str, Tensor]:
         del sequences["language"]
         sequences |= text.text_inputs(choice.batch, choice["length"], text.BERT_TOKENS)
     return sequences
+
+
+def preprocess(
+    choice: Choice, features: Widths, hearing: nn.Module, seconds: float, frame: tuple[int, int], mean: bool = False
+) -> Iterator[Preprocess | HostStep]:
+    """A clip of a speaker: one frame a step through OpenFace, its sound through `hearing`, its words to tokens.
+
+    Features that no step here makes stay inputs: vision that is not OpenFace's 713 columns, and GloVe's words.
+    """
+    batch, length = choice.batch, choice["length"]
+    if choice.uses("vision") and features["vision"] == FEATURES:
+        frames = {"frames": video(batch, length, *frame)}
+        yield Preprocess("vision", FaceFeatures(mean), frames, ("vision",))
+    if choice.uses("audio"):
+        yield Preprocess("audio", hearing, {"sound": waveform(batch, RATE, seconds)}, ("audio",))
+    if choice.uses("language") and features["language"] == BERT:
+        yield tokenizer.tokenise("language", tokenizer.bert, batch, length, length)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import statistics
-import time
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsim.errors import InputError
+from mmsim.workloads.end_to_end import EndToEnd, HostStep, Preprocess, behind
 
 
 @dataclass(frozen=True)
@@ -42,38 +42,6 @@ class Choice:
     def uses(self, modality: str) -> bool:
         """Whether this network has a branch for the modality."""
         return self.modality in (None, modality)
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """One modality's way from raw data to inputs of the network.
-
-    ``module`` takes the tensors of ``raw`` in order and returns the tensors named in ``gives``.
-    """
-
-    modality: str
-    module: nn.Module
-    raw: dict[str, Tensor]
-    gives: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class HostStep:
-    """Preprocessing that stays on the host, such as tokenisation: calling ``run`` gives inputs of the network."""
-
-    modality: str
-    name: str
-    run: Callable[[], dict[str, Tensor]]
-
-    def seconds(self, repeats: int = 5) -> float:
-        """The median time of a run on this host, after one that is not counted."""
-        self.run()
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            self.run()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)
 
 
 @dataclass(frozen=True)
@@ -213,32 +181,6 @@ class MultiModal(nn.Module):
         return self.head(self.fusion(*features), *taken_by("head"))
 
 
-class EndToEnd(nn.Module):
-    """A network behind the preprocessing of its modalities, from raw data."""
-
-    def __init__(self, steps: tuple[Preprocess, ...], network: nn.Module) -> None:
-        super().__init__()
-        self.preprocess = nn.ModuleDict({step.modality: step.module for step in steps})
-        self.network = network
-        self.steps = {step.modality: (tuple(step.raw), step.gives) for step in steps}
-
-    def forward(self, **inputs: Tensor) -> Tensor:
-        for modality, module in self.preprocess.items():
-            raw, gives = self.steps[modality]
-            out = module(*(inputs.pop(name) for name in raw))
-            inputs |= zip(gives, (out,) if isinstance(out, Tensor) else out, strict=True)
-        return self.network(**inputs)
-
-
-def behind(
-    steps: tuple[Preprocess, ...], network: nn.Module, inputs: dict[str, Tensor]
-) -> tuple[EndToEnd, dict[str, Tensor]]:
-    """The network behind preprocessing, and its inputs with raw data in place of what preprocessing gives."""
-    made = {name for step in steps for name in step.gives}
-    kept = {name: tensor for name, tensor in inputs.items() if name not in made}
-    return EndToEnd(steps, network), kept | {name: tensor for step in steps for name, tensor in step.raw.items()}
-
-
 def stages_of(module: nn.Module) -> dict[str, str]:
     """The stage of each part of a network that has ``encoders``, ``fusion`` and ``head``; an identity has none.
 
@@ -261,6 +203,13 @@ def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
 def normal(*shape: int) -> Tensor:
     """Random values of mean 0 and variance 1: a standardised signal."""
     return torch.empty(shape, device="cpu").normal_()
+
+
+def octets(*shape: int) -> Tensor:
+    """Random bytes, eight drawn at a time: a second of high-definition video has 70 million."""
+    count = math.prod(shape)
+    drawn = torch.empty(-(-count // 8), dtype=torch.int64, device="cpu").random_(-(2**63), None)
+    return drawn.view(torch.uint8)[:count].view(shape)
 
 
 def tokens(*shape: int, vocabulary: int, first: int = 0) -> Tensor:

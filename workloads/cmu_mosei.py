@@ -9,10 +9,14 @@ features are 35 wide. Early, and low_rank on BERT, are theirs too, with the pape
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from mmsim.workloads import affect
 from mmsim.workloads.base import Choice, Workload
+from mmsim.workloads.end_to_end import HostStep, Preprocess
+from mmsim.workloads.preprocess.speech import MoseiFeatures
 
 PAPER = {"vision": 713, "audio": 74, "language": affect.BERT}
 REPO = {"vision": 713, "audio": 74, "language": 300}
@@ -44,6 +48,12 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     return affect.inputs(choice, features)
 
 
+def preprocess(choice: Choice) -> Iterator[Preprocess | HostStep]:
+    """An utterance of the mean length, 7.3 s, in frames of 1280x720."""
+    features, _ = NETWORKS.get(choice.fusion, ALONE)
+    return affect.preprocess(choice, features, MoseiFeatures(choice["length"]), seconds=7.3, frame=(720, 1280))
+
+
 WORKLOAD = Workload(
     name="cmu_mosei",
     title="CMU-MOSEI",
@@ -53,5 +63,6 @@ WORKLOAD = Workload(
     modalities=affect.MODALITIES,
     build=build,
     inputs=inputs,
+    preprocess=preprocess,
     knobs={"length": 50},
 )

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mmsim.errors import InputError
-from mmsim.workloads.base import Choice, Preprocess, Workload, normal
+from mmsim.workloads.base import Choice, Workload, normal
+from mmsim.workloads.end_to_end import Preprocess
 from mmsim.workloads.preprocess.mri import BrainCube, heads
 
 SCANS = ("flair", "t1ce", "t1", "t2")
@@ -110,7 +111,7 @@ class TransformerLayer(nn.Module):
 class ScanEncoder(nn.Module):
     """One scan's U-Net encoder, and a transformer layer over the tokens of its coarsest map.
 
-    Gives the five maps and the tokens [B, L, 512], L = (cube / 16)^3.
+    Gives the five maps and the tokens [B, L, 512], L = (cube / 16)^3. Fusion reads the positions again.
     """
 
     def __init__(self, channel: int, tokens: int) -> None:
@@ -119,6 +120,7 @@ class ScanEncoder(nn.Module):
         self.tokenise = nn.Conv3d(16 * WIDTH, TOKEN, 1)
         self.positions = nn.Parameter(torch.zeros(1, tokens, TOKEN))
         self.transformer = TransformerLayer()
+        self.uncalled = nn.Conv3d(TOKEN, 16 * WIDTH, 1)  # the published code registers it and never calls it
 
     def forward(self, scans: Tensor) -> tuple[list[Tensor], Tensor]:
         maps = self.unet(scans)
@@ -260,7 +262,6 @@ class MMFormer(nn.Module):
         self.encoders = nn.ModuleDict({name: ScanEncoder(place, side**3) for place, name in enumerate(SCANS)})
         self.fusion = InterModal(side)
         self.head = Head()
-        self.uncalled = nn.ModuleList(nn.Conv3d(TOKEN, 16 * WIDTH, 1) for _ in SCANS)
 
     def forward(self, scans: Tensor, mask: Tensor) -> Tensor | tuple[Tensor, ...]:
         maps, tokens = zip(*(encoder(scans) for encoder in self.encoders.values()), strict=True)

@@ -10,12 +10,18 @@ ResNet-152 at 448 pixels, an LSTM, attention with 2 glimpses, 5 answers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from mmsim.workloads import text
 from mmsim.workloads.base import Choice, MultiModal, Workload, tokens, uniform
 from mmsim.workloads.blocks import MLP
+from mmsim.workloads.end_to_end import HostStep, Preprocess
+from mmsim.workloads.preprocess import tokenizer
+from mmsim.workloads.preprocess.picture import Square, UnitRange, picture
 from mmsim.workloads.trunks import DenseNet, ResNet
 
 WIDTH, ANSWERS = 768, 330
@@ -125,7 +131,7 @@ class RepoAttention(nn.Module):
     def forward(self, image: Tensor, question: Tensor) -> Tensor:
         joint = self.image(image) * self.question(question)[:, :, None, None]
         weights = self.glimpses(joint.relu()).flatten(2).softmax(-1)  # [B, 2, HW]
-        seen = torch.matmul(weights, image.flatten(2).transpose(1, 2))  # [B, 2, 2048]
+        seen = (weights.unsqueeze(2) * image.flatten(2).unsqueeze(1)).sum(-1)  # [B, 2, 2048]; no matmul, as there
         return torch.cat([seen.flatten(1), question], 1)
 
 
@@ -149,6 +155,33 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     return found
 
 
+class Photograph(nn.Module):
+    """An eye's photograph and the asked region of it, bytes, to 448 pixels: the region is 0 or 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.square, self.unit = Square(REPO_SIDE), UnitRange()
+
+    def forward(self, photograph: Tensor, marked: Tensor) -> tuple[Tensor, Tensor]:
+        return self.unit(self.square(photograph)), self.unit(self.square(marked)).round()
+
+
+def preprocess(choice: Choice) -> Iterator[Preprocess | HostStep]:
+    """A radiograph of 512x512 and a question of ten words; for the repository's network, a photograph of an eye."""
+    batch = choice.batch
+    if choice.fusion == "repo_attention":
+        raw = {"photograph": picture(batch, 2848, 4288), "marked": picture(batch, 2848, 4288, channels=1)}
+        yield Preprocess("image", Photograph(), raw, ("image", "region"))
+        words = partial(tokenizer.whole_words, REPO_WORDS)
+        yield tokenizer.tokenise("text", words, batch, REPO_LENGTH, REPO_LENGTH, ("input_ids",))
+        return
+    if choice.uses("image"):
+        step = nn.Sequential(Square(choice["image"]), UnitRange())
+        yield Preprocess("image", step, {"radiograph": picture(batch, 512, 512)}, ("image",))
+    if choice.uses("text"):
+        yield tokenizer.tokenise("text", tokenizer.roberta, batch, choice["length"], 10, tokenizer.NAMES[:2])
+
+
 WORKLOAD = Workload(
     name="medical_vqa",
     title="Medical VQA",
@@ -158,5 +191,6 @@ WORKLOAD = Workload(
     modalities=("image", "text"),
     build=build,
     inputs=inputs,
+    preprocess=preprocess,
     knobs={"image": 224, "length": 20, "answer": 20, "densenet": 169},
 )

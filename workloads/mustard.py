@@ -8,11 +8,17 @@ its sample clip has 96 frames. ``length`` is both tokens and time steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from mmsim.workloads import affect, fusion, text
 from mmsim.workloads.base import Choice, MultiModal, Workload, normal
 from mmsim.workloads.blocks import MLP
+from mmsim.workloads.end_to_end import HostStep, Preprocess
+from mmsim.workloads.preprocess.face import video
+from mmsim.workloads.preprocess.picture import Frames
+from mmsim.workloads.preprocess.speech import MustardFeatures
 from mmsim.workloads.trunks import ResNet
 
 FEATURES = {"vision": 713, "audio": 283, "language": affect.BERT}
@@ -23,12 +29,12 @@ NETWORKS = {
     "tensor": lambda choice: affect.tensor(choice, FEATURES, STATES, 2),
     "transformer": lambda choice: affect.transformer(choice, FEATURES, 2),
     "concat_simple": lambda choice: vectors(choice, nn.Identity(), FEATURES["vision"]),
-    "repo_concat": lambda choice: vectors(choice, Frames(ResNet(152)), 2048),
+    "repo_concat": lambda choice: vectors(choice, MeanFrame(ResNet(152)), 2048),
     "": lambda choice: affect.alone(choice, FEATURES, STATES, 2),
 }
 
 
-class Frames(nn.Module):
+class MeanFrame(nn.Module):
     """The mean feature of a video: [B, N, 3, H, W] through a trunk and its global pooling -> [B, features]."""
 
     def __init__(self, trunk: ResNet) -> None:
@@ -65,6 +71,18 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
     return found
 
 
+def preprocess(choice: Choice) -> Iterator[Preprocess | HostStep]:
+    """A line of the mean length, 5.2 s, in frames of 624x352."""
+    whole = choice.fusion in ("concat_simple", "repo_concat")
+    frame = (352, 624)
+    features = FEATURES
+    if choice.fusion == "repo_concat":
+        yield Preprocess("vision", Frames(), {"frames": video(choice.batch, choice["frames"], *frame)}, ("vision",))
+        features = FEATURES | {"vision": 2048}
+    hearing = MustardFeatures(None if whole else choice["length"])
+    yield from affect.preprocess(choice, features, hearing, seconds=5.2, frame=frame, mean=whole)
+
+
 WORKLOAD = Workload(
     name="mustard",
     title="MUStARD",
@@ -74,5 +92,6 @@ WORKLOAD = Workload(
     modalities=affect.MODALITIES,
     build=build,
     inputs=inputs,
+    preprocess=preprocess,
     knobs={"length": 50, "frames": 96},
 )

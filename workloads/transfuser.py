@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, normal, uniform
+from mmsim.workloads.base import Choice, MultiModal, Workload, normal, uniform
+from mmsim.workloads.end_to_end import Preprocess
 from mmsim.workloads.fusion import Sum
 from mmsim.workloads.preprocess.lidar import BirdsEye, sweep
-from mmsim.workloads.preprocess.picture import CentreCrop, picture
+from mmsim.workloads.preprocess.picture import CentreCrop, ImageNet, picture
 from mmsim.workloads.trunks import ResNet
 
 MODALITIES = ("image", "lidar")
@@ -24,20 +25,6 @@ WIDTHS = (64, 128, 256, 512)
 WAYPOINTS = 4
 GRID = 8
 """Tokens along each side of a map: both maps are pooled to 8x8 before attention."""
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
-
-
-class Normalise(nn.Module):
-    """ImageNet normalisation per channel, on raw values as the published network does it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(IMAGE_STD)[:, None, None])
-
-    def forward(self, image: Tensor) -> Tensor:
-        return (image - self.mean) / self.std  # [B, 3, H, W]
 
 
 class Encoder(nn.Module):
@@ -46,7 +33,8 @@ class Encoder(nn.Module):
     def __init__(self, trunk: ResNet, normalise: bool) -> None:
         super().__init__()
         stem, *layers = trunk
-        self.stem = nn.Sequential(Normalise(), *stem) if normalise else stem
+        # The published network normalises the raw values, whether they are 0..1 or 0..255.
+        self.stem = nn.Sequential(ImageNet(), *stem) if normalise else stem
         self.layers = nn.ModuleList(layers)
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
 

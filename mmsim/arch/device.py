@@ -65,6 +65,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for name in self.__struct_fields__:
             if name not in ("sources", "generation", "compute_capability") and not self.sources.get(name, "").strip():
                 raise InputError(f"no source for {name}", field="sources")
+        if "float32" not in self.power.gemm_fma_pj:
+            raise InputError("needs float32", field="power.gemm_fma_pj")
         for name in ("warps_per_sm", "l2_resident_bytes", "memory_latency_s", "launch_s", "gap_s"):
             if getattr(self, name) <= 0:
                 raise InputError("must be positive", field=name)

@@ -1,1 +1,30 @@
-"""(Problem, Arch, objective) -> Solution: the built-in model, the real Timeloop, AccelForge."""
+"""Whoever finds the best mapping of a problem: the built-in mapper, the real Timeloop, AccelForge.
+
+Each back end is a module with ``solve(problem, arch, objective) -> Solution``, ``missing() -> str | None``
+and ``INSTALL``, how to get what is missing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from mmsim.arch.model import Arch
+from mmsim.errors import InputError
+from mmsim.problem import Problem
+from mmsim.solution import Objective, Solution
+
+NAMES = ("builtin", "timeloop", "accelforge")
+
+
+def backend(name: str) -> ModuleType:
+    """The module of that back end; raises `InputError` for a name that is none."""
+    if name not in NAMES:
+        raise InputError(f"unknown back end {name!r}: one of {', '.join(NAMES)}")
+    return import_module(f"mmsim.backends.{name}")
+
+
+def solve(problem: Problem, arch: Arch, objective: Objective = "edp", *, name: str = "builtin") -> Solution:
+    """`problem` on `arch`, solved by the back end called `name`."""
+    solution: Solution = backend(name).solve(problem, arch, objective)
+    return solution

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -50,9 +50,8 @@ def command(
     from mmsim.measure.session import Rule, measure
     from mmsim.measurement import to_record
 
-    target = device_of(device)
     source, stage = _split(source)
-    subject = _subject(source, batch, dtype, target)
+    subject = _subject(source, {"batch": batch, "dtype": dtype, "device": device_of(device)})
     rule = Rule(repeats=repeats, budget_s=seconds)
     line = shlex.join(["mmsim", *sys.argv[1:]])
     measured = measure(subject, rule, batch=batch, dtype=dtype, stage=stage, command=line)
@@ -67,27 +66,18 @@ def _split(source: Source) -> tuple[Source, str | None]:
     return replace(source, stages=tuple(s for s in source.stages if "=" in s)), alone[0] if alone else None
 
 
-def _subject(source: Source, batch: int, dtype: str, device: object) -> Subject:
-    import torch
-
+def _subject(source: Source, how: dict[str, Any]) -> Subject:
     from mmsim.measure import subject
 
-    if not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise InputError(f"unknown format {dtype!r}", field="--dtype")
-    assert isinstance(device, torch.device)
-    stages = pairs(source.stages, "--stage")
+    stages, knobs = pairs(source.stages, "--stage"), integers(source.knobs, "--set")
     if source.spec.endswith(".json"):
         raise InputError("a layer dump has no program to run: name the workload or the model", file=source.spec)
     if ":" in source.spec or source.spec.endswith((".py", ".pt2")):
-        return subject.model(
-            source.spec, batch=batch, dtype=dtype, device=device, inputs=pairs(source.inputs, "--input"),
-            knobs=integers(source.knobs, "--set"), stages=stages,
-        )  # fmt: skip
-    return subject.workload(
-        source.spec, batch=batch, dtype=dtype, device=device, overrides=stages, fusion=source.fusion,
-        modality=source.modality, end_to_end=source.end_to_end, host_costs=source.host_costs,
-        **integers(source.knobs, "--set"),
-    )  # fmt: skip
+        inputs = pairs(source.inputs, "--input")
+        return subject.model(source.spec, inputs=inputs, knobs=knobs, stages=stages, **how)
+    variant = {"fusion": source.fusion, "modality": source.modality}
+    switches = {"end_to_end": source.end_to_end, "host_costs": source.host_costs}
+    return subject.workload(source.spec, overrides=stages, **how, **variant, **switches, **knobs)
 
 
 def _tables(measured: Measurement) -> None:
@@ -117,6 +107,9 @@ def _tables(measured: Measurement) -> None:
         ("layer", "op", "stage", "time", "spread"),
         [(t.name, t.op, t.stage, si(t.device_s.median, "s"), percent(t.device_s.relative)) for t in slowest],
     )
+    if measured.host_steps:
+        rows = [(name, si(time.median, "s"), percent(time.relative)) for name, time in measured.host_steps.items()]
+        show("On the host, before the network", ("step", "time", "spread"), rows)
     if measured.memory:
         memory = measured.memory
         parts = (memory.weights_bytes, memory.inputs_bytes, memory.intermediates_bytes)

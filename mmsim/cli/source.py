@@ -60,7 +60,7 @@ class Source:
         return graph
 
     def _dumped(self) -> Graph:
-        from mmsim.graph import load
+        from mmsim.layer_dump import load
 
         for name, value in (("--fusion", self.fusion), ("--modality", self.modality), ("--input", self.inputs)):
             if value:

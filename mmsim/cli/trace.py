@@ -41,7 +41,7 @@ def command(
     NETWORK is a workload's name, a layer dump, FILE.py:factory or package.module:factory, a torch.export program (.pt2)
     or an ONNX file. Nothing is computed and no weight is loaded.
     """
-    from mmsim.graph import dump
+    from mmsim.layer_dump import dump
 
     graph = source.graph()
     if batch is not None:
@@ -49,9 +49,9 @@ def command(
     if output is not None:
         dump(graph, output)
     if view or csv_file or graphml or dot:
-        from mmsim.report import graphs
+        from mmsim.report import drawing, graphs
 
-        for path, write in ((view, graphs.svg), (csv_file, graphs.csv), (graphml, graphs.graphml), (dot, graphs.dot)):
+        for path, write in ((view, drawing.svg), (csv_file, graphs.csv), (graphml, graphs.graphml), (dot, graphs.dot)):
             if path is not None:
                 write(graph, path)
     answer(record(graph, batch), lambda: _tables(graph, batch), as_json=as_json)

@@ -99,15 +99,6 @@ class SramNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     area_um2: float
 
 
-class SramPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ratios that a second port brings."""
-
-    read_pj: float
-    write_pj: float
-    leak_mw: float
-    area_um2: float
-
-
 class SramColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One width and number of banks; the lists go over rows per bank: 64, 128, 256, ..."""
 
@@ -117,13 +108,13 @@ class SramColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     write_pj: list[float]
     leak_mw: list[float]
     area_um2: list[float]
+    ports: int = 1
 
 
 class SramGrid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All of `sram.yaml`."""
 
     technology: list[SramNode]
-    second_port: SramPort
     grid: list[SramColumn]
 
 

@@ -36,13 +36,11 @@ def sram(width_bits: int, rows: int, technology_nm: float, banks: int = 1, ports
     narrow, short = width_bits / wide, rows / tall
     small = {"read_pj": (0.3 + 0.7 * narrow) * short**0.78, "leak_mw": narrow * short}
     small |= {"write_pj": small["read_pj"], "area_um2": small["leak_mw"]}
-    port = sram_grid().second_port
     return Memory(
         **{
-            quantity: _on_grid(quantity, wide, tall / banks, banks)
+            quantity: _at_45nm(quantity, wide, tall / banks, banks, ports)
             * small[quantity]
             * _node(quantity, technology_nm)
-            * getattr(port, quantity) ** math.log2(ports)
             for quantity in QUANTITIES
         }
     )
@@ -56,9 +54,17 @@ def dram_pj(type: str, bits: float) -> float:
     return known[type.upper()].pj_per_bit * bits
 
 
-def _on_grid(quantity: str, width: float, rows_per_bank: float, banks: float) -> float:
-    """At 45 nm with one port: first along the rows, then the banks, then the width."""
-    columns = sram_grid().grid
+def _at_45nm(quantity: str, width: float, rows_per_bank: float, banks: int, ports: int) -> float:
+    """On the grid of one port, of two, or a power law through both."""
+    one = _on_grid(quantity, width, rows_per_bank, banks, ports=1)
+    if ports == 1:
+        return one
+    return log_interpolate(ports, [1, 2], [one, _on_grid(quantity, width, rows_per_bank, banks, ports=2)])
+
+
+def _on_grid(quantity: str, width: float, rows_per_bank: float, banks: float, ports: int) -> float:
+    """At 45 nm: first along the rows, then the banks, then the width."""
+    columns = [column for column in sram_grid().grid if column.ports == ports]
 
     def along_rows(column: SramColumn) -> float:
         values: list[float] = getattr(column, quantity)

@@ -1,1 +1,8 @@
 """How a GPU's kernel library runs a layer: tiles, waves, memory curve, algorithm choice, launch."""
+
+from mmsim.gpu.kernel import Kernel
+from mmsim.gpu.lowering import Mode, Options, kernels
+from mmsim.gpu.machine import Machine, machine
+from mmsim.gpu.network import LayerTime, NetworkTime, network
+
+__all__ = ["Kernel", "LayerTime", "Machine", "Mode", "NetworkTime", "Options", "kernels", "machine", "network"]

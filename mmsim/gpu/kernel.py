@@ -16,7 +16,9 @@ class Kernel:
 
     `flops` counts two per multiply-accumulate; `dram_bytes` and `l2_bytes` are the traffic at those
     levels; `blocks` thread blocks of `warps` warps run, up to `resident` of them on an SM at once,
-    in `waves` waves; `work` names the unit (``tensor.float16``, ``float32``) that computes.
+    in `waves` waves; `work` names the unit (``tensor.float16``, ``float32``) that computes. The same
+    kernel is launched `count` times, one after another (the steps of a recurrent layer); times and
+    bytes are of one launch.
     """
 
     name: str
@@ -33,3 +35,9 @@ class Kernel:
     work: str = "float32"
     load_efficiency: float = 1.0  # useful share of the 32-byte sectors read
     store_efficiency: float = 1.0
+    count: int = 1
+
+    @property
+    def total_s(self) -> float:
+        """Device time of all its launches."""
+        return self.device_s * self.count

@@ -24,11 +24,21 @@ class Machine:
     l2_bytes_per_s: float
     shared_bytes: float  # of one SM
     shared_bytes_per_s: float  # of one SM
+    dram_pj_per_byte: float
+    l2_pj_per_byte: float
+    op_pj: float  # of one float32 operation outside products, registers included
 
     def fma_per_clock(self, dtype: str, *, tensor: bool) -> float:
         """Multiply-accumulates per clock and SM; a format without its own rate runs at float32's."""
         rates = self.device.tensor_fma if tensor else self.device.cuda_fma
         return rates.get(dtype, 0.0 if tensor else self.device.cuda_fma["float32"])
+
+    def product_fma_per_clock(self, dtype: str) -> float:
+        """The rate of a library's products: half precision accumulates in float32, so that without tensor
+        cores it runs at float32's rate, whatever the CUDA cores could do (cuDNN's pseudo-half)."""
+        if self.has_tensor(dtype):
+            return self.device.tensor_fma[dtype]
+        return self.fma_per_clock("float32" if dtype in ("float16", "bfloat16") else dtype, tensor=False)
 
     def has_tensor(self, dtype: str) -> bool:
         """Whether tensor cores take this format."""
@@ -61,6 +71,9 @@ def machine(arch: Arch) -> Machine:
         l2_bytes_per_s=_bandwidth(l2, clock, arch),
         shared_bytes=_bytes(shared, arch),
         shared_bytes_per_s=_bandwidth(shared, clock, arch),
+        dram_pj_per_byte=_energy(dram, arch),
+        l2_pj_per_byte=_energy(l2, arch),
+        op_pj=arch.energy_pj.get(arch.compute.name, {}).get("compute", 0.0),
     )
 
 
@@ -82,3 +95,9 @@ def _bandwidth(storage: Storage, clock_hz: float, arch: Arch) -> float:
     if words is None:
         raise InputError("a GPU's memory needs a bandwidth", field=f"{arch.name}.{storage.name}.bandwidth_bytes_per_s")
     return words * storage.word_bits / 8 * clock_hz
+
+
+def _energy(storage: Storage, arch: Arch) -> float:
+    """pJ per byte read; the levels give it per access to a row."""
+    row_bytes = storage.word_bits * storage.block_size * storage.cluster_size / 8
+    return arch.energy_pj.get(storage.name, {}).get("read", 0.0) / row_bytes

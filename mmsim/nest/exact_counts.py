@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 from mmsim.arch.model import Fanout
 from mmsim.nest.blocks import Block, Step, capacity, words
 from mmsim.nest.counts import Counts
-from mmsim.nest.exact import Asked, Execution, Kind, NestLoop, alike, points, steps_in_time
+from mmsim.nest.exact import Execution
+from mmsim.nest.exact_children import Asked
+from mmsim.nest.exact_loops import Kind, NestLoop, points, steps_in_time
 from mmsim.problem import DataSpace
 
 
@@ -90,23 +93,21 @@ def _busy(loops: list[NestLoop], space: DataSpace) -> bool:
 
 def _loops(blocks: list[Block], inside: int, outside: int) -> Iterator[NestLoop]:
     """The loops from level `inside` out, outermost first; fan-outs from level `outside` are over instances."""
+    cut = {step.dim for block in blocks for step in (*block.spatial, *block.temporal) if step.factor != step.residual}
+
+    def nest_loop(step: Step, kind: Kind, hop: int) -> NestLoop:
+        return NestLoop(step.dim, step.factor, step.residual, step.stride, kind, hop, plain=step.dim not in cut)
+
     for i in reversed(range(inside, len(blocks))):
         for step in reversed(blocks[i].temporal):
-            yield _nest_loop(step, "time", 0)
+            yield nest_loop(step, "time", 0)
         for step in reversed(blocks[i].spatial):
-            yield _nest_loop(step, "child" if i < outside else "instance", i - inside)
-
-
-def _nest_loop(step: Step, kind: Kind, hop: int) -> NestLoop:
-    return NestLoop(step.dim, step.factor, step.residual, step.stride, kind, hop)
+            yield nest_loop(step, "child" if i < outside else "instance", i - inside)
 
 
 def _instances(loops: list[NestLoop]) -> Iterator[tuple[list[NestLoop], int]]:
     """Every kind of instance, as loops that name its place, and how many there are."""
-    over = [alike(loop.factor, loop.residual) if loop.kind == "instance" else {0: 1} for loop in loops]
+    over = [loop.alike if loop.kind == "instance" else {0: 1} for loop in loops]
     for places in itertools.product(*over):
-        located = [
-            NestLoop(loop.dim, loop.factor, loop.residual, loop.stride, loop.kind, loop.hop, place)
-            for loop, place in zip(loops, places, strict=True)
-        ]
+        located = [replace(loop, index=place) for loop, place in zip(loops, places, strict=True)]
         yield located, math.prod(kinds[place] for kinds, place in zip(over, places, strict=True))

@@ -20,10 +20,18 @@ from typing import Any
 from mmsim import files
 from mmsim.arch.model import Arch, Fanout, Storage
 from mmsim.errors import InputError
+from mmsim.nest.constraints import resolve
 from mmsim.problem import Problem
 
 MAX_FACTOR = 2**31
 _FACTOR = re.compile(r"([A-Za-z]\w*?)\s*=?\s*(\d{1,12})(?:,(\d{1,12}))?")
+_LOOP_KEYS = {"target", "type", "factors", "permutation"}
+_KEYS = {
+    "temporal": _LOOP_KEYS,
+    "spatial": _LOOP_KEYS | {"split"},
+    "dataspace": {"target", "type", "keep", "bypass"},
+}
+_FLAGS = ("no_reuse", "no_temporal_reuse", "no_link_transfer", "rmw_first_update", "no_coalesce")
 _TYPES = ("temporal", "spatial", "dataspace", "datatype", "bypass")
 
 
@@ -96,7 +104,8 @@ def read(path: str | Path, arch: Arch, problem: Problem) -> Mapping:
 def parse(value: object, arch: Arch, problem: Problem, *, file: str = "mapping") -> Mapping:
     """As `read`, from plain values: a list of Timeloop directives.
 
-    A level not mentioned has no loops and keeps everything, as in Timeloop. Raises `InputError` when
+    A level not mentioned has no loops. A data space that the mapping neither keeps nor bypasses at a
+    memory stays there unless the architecture's constraints bypass it, as in Timeloop. Raises `InputError` when
     a target, dimension or data space is unknown, or factors do not multiply to the problem's sizes.
     """
     try:
@@ -205,11 +214,17 @@ def _directives(value: object, arch: Arch) -> Dict[tuple[str, str], tuple[str, d
         kind, target = item.get("type"), item.get("target")
         if kind not in _TYPES:
             raise InputError(f"{kind!r} is not one of {', '.join(_TYPES)}", field=f"{where}.type")
+        if kind == "spatial" and isinstance(target, str) and spatial_name(target) in targets:
+            target = spatial_name(target)  # a v0.4 file names the node with the fan-out
         if not isinstance(target, str) or target not in targets:
             raise InputError(f"{target!r} is not one of {', '.join(targets)}", field=f"{where}.target")
         kind = kind if kind in ("temporal", "spatial") else "dataspace"
         if kind == "spatial" and not isinstance(targets[target], Fanout):
             raise InputError(f"{target!r} has no fan-out below it", field=f"{where}.target")
+        for key in item:
+            if key not in _KEYS[kind]:
+                hint = "; give it among the architecture's constraints" if key in _FLAGS else ""
+                raise InputError(f"not supported{hint}", field=f"{where}.{key}")
         if (target, kind) in found:
             raise InputError(f"{kind} of {target!r} stands twice", field=where)
         found[target, kind] = (where, item)
@@ -232,17 +247,17 @@ def _level(
             raise InputError("a dimension stands twice", field=where or target)
     return Level(
         node=node.name,
-        keep=frozenset()
-        if isinstance(node, Fanout)
-        else _keep(*directives.get((target, "dataspace"), ("", {})), problem),
+        keep=_keep(*directives.get((target, "dataspace"), ("", {})), node, problem),
         temporal=tuple(loop for loop in temporal if loop.factor > 1),
         spatial=tuple(loop for loop in spatial if loop.factor > 1),
         split=sum(loop.factor > 1 for loop in spatial[:split]),
     )
 
 
-def _keep(where: str, item: dict[str, Any], problem: Problem) -> frozenset[str]:
-    """The data spaces kept: all but those bypassed."""
+def _keep(where: str, item: dict[str, Any], node: Storage | Fanout, problem: Problem) -> frozenset[str]:
+    """The data spaces kept: what the mapping says, else what the architecture says, else all."""
+    if isinstance(node, Fanout):
+        return frozenset()
     names = [space.name for space in problem.data_spaces]
     for key in ("keep", "bypass"):
         listed = item.get(key) or []
@@ -254,7 +269,8 @@ def _keep(where: str, item: dict[str, Any], problem: Problem) -> frozenset[str]:
     both = [name for name in item.get("bypass") or [] if name in (item.get("keep") or [])]
     if both:
         raise InputError(f"{both[0]!r} is both kept and bypassed", field=where)
-    return frozenset(name for name in names if name not in (item.get("bypass") or []))
+    bypassed = set(item.get("bypass") or []) | set(resolve(node.constraints, problem).bypass)
+    return frozenset(name for name in names if name in (item.get("keep") or []) or name not in bypassed)
 
 
 def _loops(where: str, item: dict[str, Any], problem: Problem) -> list[Loop]:

@@ -31,6 +31,10 @@ class Accesses:
         """Words read from the parent."""
         return sum(self.by_signature.values())
 
+    def per_child(self, children: int) -> float:
+        """Words delivered to one child on average, added up in Timeloop's order."""
+        return sum(words * multicast / children for (multicast, _), words in self.by_signature.items())
+
     @property
     def weighted(self) -> float:
         """Words delivered to children, each copy counted."""
@@ -49,10 +53,11 @@ class Spread:
         offsets = np.zeros((1, order), dtype=np.int64)
         for loop in loops:  # (children, ranks); later loops are outer, so they vary slower
             steps = np.arange(loop.factor, dtype=np.int64)[:, None, None] * np.asarray(loop.step, dtype=np.int64)
-            offsets = (steps + offsets[None]).reshape(-1, order)
+            offsets = (steps + offsets[None]).reshape(loop.factor * len(offsets), order)
         self.offsets = offsets
         self.mesh_x, self.mesh_y = mesh_x, mesh_y
-        _, self.group = np.unique(offsets, axis=0, return_inverse=True)
+        # a column of zeros, so that a tensor without ranks has something to compare
+        _, self.group = np.unique(np.pad(offsets, ((0, 0), (0, 1))), axis=0, return_inverse=True)
         self.group = self.group.reshape(-1)
 
     @property
@@ -75,6 +80,7 @@ class Spread:
             served.link_words += handed * words
             for signature in chosen:
                 served.by_signature[signature] = served.by_signature.get(signature, 0.0) + words * signature[1]
+        served.by_signature = dict(sorted(served.by_signature.items()))
         return served
 
     def signatures(self, children: npt.NDArray[np.bool_], multicast: bool) -> list[Signature]:

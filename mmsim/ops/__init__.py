@@ -14,36 +14,14 @@ from collections.abc import Iterable
 
 from mmsim.errors import InputError
 from mmsim.layer import Layer, op_kind
-from mmsim.ops import (
-    attention,
-    conv,
-    linalg,
-    loss,
-    matmul,
-    movement,
-    norm,
-    pool,
-    recurrent,
-    reduction,
-    resample,
-    search,
-    spectral,
-    vector,
-    views,
-)
+from mmsim.ops import views
+from mmsim.ops.backward import backward, is_backward
 from mmsim.ops.nests import place
-from mmsim.ops.rule import Rule
+from mmsim.ops.table import FAMILIES, TABLE, counted
 from mmsim.ops.views import FREE
 from mmsim.problem import Problem
 
-__all__ = ["FREE", "TABLE", "check", "free_reason", "is_known", "problems_of", "unknown_ops"]
-
-FAMILIES = (
-    conv, matmul, attention, recurrent, vector, reduction, norm, pool, movement, resample, spectral, linalg, search,
-    loss, views,
-)  # fmt: skip
-TABLE: dict[str, Rule] = {kind: rule for family in FAMILIES for kind, rule in family.ROWS.items()}
-"""kind -> the function that counts it."""
+__all__ = ["FAMILIES", "FREE", "TABLE", "check", "free_reason", "is_known", "problems_of", "unknown_ops"]
 
 
 def problems_of(layer: Layer) -> tuple[Problem, ...]:
@@ -51,13 +29,10 @@ def problems_of(layer: Layer) -> tuple[Problem, ...]:
 
     An op that reads a weight of two or more dimensions and costs nothing is an error, unless it is a view.
     """
-    if layer.kind in FREE:
-        return ()
-    rule = TABLE.get(layer.kind)
-    if rule is None:
-        raise InputError(f"unknown op {layer.op} at {place(layer)}")
-    found = rule(layer)
-    if not found and layer.kind not in views.ROWS and not _is_empty(layer):
+    if is_backward(layer):
+        return backward(layer)
+    found = counted(layer)
+    if not found and layer.kind not in FREE and layer.kind not in views.ROWS and not _is_empty(layer):
         weight = next((tensor for tensor in layer.weights if len(tensor.shape) > 1), None)
         if weight is not None:
             raise InputError(f"{layer.op} at {place(layer)} reads the weight {weight.name} and would cost nothing")
@@ -75,6 +50,8 @@ def free_reason(layer: Layer) -> str | None:
         return FREE[layer.kind]
     if problems_of(layer):
         return None
+    if is_backward(layer):
+        return "its gradient is a view of its result's gradient"
     return "its tensors are empty" if _is_empty(layer) else views.VIEW if layer.kind in views.ROWS else views.SAME
 
 
@@ -82,7 +59,7 @@ def unknown_ops(layers: Iterable[Layer]) -> dict[str, tuple[str, ...]]:
     """The ops that the table does not have -> the places where they stand."""
     found: dict[str, list[str]] = {}
     for layer in layers:
-        if not is_known(layer.op):
+        if not (is_known(layer.op) or is_backward(layer)):
             found.setdefault(layer.op, []).append(place(layer))
     return {op: tuple(places) for op, places in found.items()}
 

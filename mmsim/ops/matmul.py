@@ -121,7 +121,7 @@ def einsum(layer: Layer) -> Problems:
         later = {i for term in terms[position + 1 :] for i in term} | set(result)
         meeting = [i for i in dict.fromkeys([*left, *right]) if i in later]
         widths = (layer.tensors[0].bits if position == 1 else bits, layer.tensors[position].bits, bits)
-        if set(left) | set(right) == set(meeting):  # nothing is summed: an elementwise product, as torch does it
+        if all(sizes[i] == 1 for i in {*left, *right} - {*meeting}):  # nothing to sum: elementwise, as torch does it
             found += _multiplied_elementwise(left, right, meeting, sizes, widths)
         else:
             found += contraction(left, right, meeting, sizes, bits=widths)
@@ -195,6 +195,12 @@ def outer(layer: Layer) -> Problems:
     return nest("vector", "elementwise", out.shape, accesses)
 
 
+def row_products(layer: Layer) -> Problems:
+    """vecdot: the inner product of rows with rows, each row with its own."""
+    a, b, out = layer.tensors[0], layer.tensors[1], layer.output
+    return matrix_product(1, 1, a.shape[-1], batch=out.elements, bits=(a.bits, b.bits, out.bits))
+
+
 def tensordot(layer: Layer) -> Problems:
     """The axes ``dims`` of both operands contracted: an int counts the last of one and the first of the other."""
     a, b, out = layer.tensors[0], layer.tensors[1], layer.output
@@ -239,13 +245,16 @@ def grouped(layer: Layer) -> Problems:
 
 
 ROWS: dict[str, Rule] = {
-    "linear": linear,
-    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "vdot", "__matmul__", "linalg_matmul", "_int_mm"), matmul),
+    **dict.fromkeys(("linear", "_weight_int8pack_mm", "fbgemm_linear_int8_weight"), linear),
+    **dict.fromkeys(
+        ("matmul", "mm", "bmm", "mv", "dot", "vdot", "__matmul__", "linalg_matmul", "_int_mm", "_scaled_mm"), matmul
+    ),
     "__rmatmul__": reflected,
-    **dict.fromkeys(("addmm", "baddbmm", "addmv", "addbmm"), added),
+    **dict.fromkeys(("addmm", "baddbmm", "addmv", "addbmm", "_addmm_activation"), added),
     "einsum": einsum,
     "bilinear": bilinear,
     **dict.fromkeys(("outer", "ger"), outer),
+    **dict.fromkeys(("vecdot", "linalg_vecdot"), row_products),
     "tensordot": tensordot,
     **dict.fromkeys(("_grouped_mm", "grouped_mm", "_scaled_grouped_mm"), grouped),
 }

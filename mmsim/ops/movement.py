@@ -6,10 +6,9 @@ another. Whether ``reshape``, ``to`` or indexing copies is decided in `views`.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-from mmsim.layer import Attr, Layer, Tensor
-from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, scaled, writes
+from mmsim.layer import Layer, Tensor
+from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, writes
+from mmsim.ops.region import region
 from mmsim.ops.rule import Rule
 from mmsim.size import Size, product
 
@@ -39,11 +38,17 @@ def joined(layer: Layer) -> Problems:
     return nest("movement", "copy", shape, (*parts, Access("Outputs", out.bits, shape, is_output=True)))
 
 
+def folded(layer: Layer) -> Problems:
+    """fold: overlapping blocks are added up, one operation an element of theirs."""
+    x, out = first(layer), layer.output
+    shape = (x.elements,)
+    accesses = (Access("Inputs", x.bits, shape), Access("Outputs", out.bits, (out.elements,), is_output=True))
+    return nest("vector", "copy", shape, accesses)
+
+
 def embedding(layer: Layer) -> Problems:
     """One row of the table for each index."""
     table, indices = operand(layer, "weight", position=1), operand(layer, "input", "indices", position=0)
-    if "embedding" in layer.op and layer.tensors[0].role == "weight" and layer.operand("weight") is None:
-        table, indices = layer.tensors[0], layer.tensors[1]  # aten: (weight, indices)
     return rows_of(table, indices, layer.output)
 
 
@@ -89,8 +94,15 @@ def selected(layer: Layer) -> Problems:
 
 
 def scatter(layer: Layer) -> Problems:
-    """scatter, index_put, ``x[i] = y``: only what is named is written, into the tensor in place."""
+    """scatter, index_put, ``x[i] = y``: only what is named is written; out of place, the rest is copied before."""
     x = first(layer)
+    if not (layer.writes_in_place or layer.kind == "__setitem__"):
+        copied = nest("movement", "copy", x.shape, (*reads(x, shape=x.shape), *writes(x, shape=x.shape)), name="copy")
+        return (*copied, *_written(layer, x))
+    return _written(layer, x)
+
+
+def _written(layer: Layer, x: Tensor) -> Problems:
     rest = [tensor for tensor in distinct(layer) if tensor.name != x.name]
     words = region(x.shape, layer.attr("indices")) if layer.kind == "__setitem__" else _largest(rest, x)
     if words is None:  # a mask or a list of places: as many as there are values, at most all
@@ -101,35 +113,6 @@ def scatter(layer: Layer) -> Problems:
     if any(word in layer.kind for word in ("add", "reduce")):
         return nest("vector", "scatter", shape, (*accesses, written))
     return nest("movement", "scatter", shape, (*accesses, written))
-
-
-def region(shape: tuple[Size, ...], indices: Attr) -> Size | None:
-    """Elements of ``x[indices]`` for integers, slices (as text, ``1:5``) and ``...``; None with tensors.
-
-    >>> region((4, 8, 6), (0, "2:6", "...")), region((4, 8), "tensor")
-    (24, None)
-    """
-    given = indices if isinstance(indices, tuple) else (indices,)
-    given = tuple(i for i in given if i is not None)
-    if any(i == "tensor" or isinstance(i, (bool, float, tuple)) for i in given):
-        return None
-    missing = len(shape) - len([i for i in given if i != "..."])
-    if "..." not in given:
-        given = (*given, "...")
-    at = given.index("...")
-    full = (*given[:at], *[":"] * missing, *given[at + 1 :])
-    return product(_sliced(size, i) for size, i in zip(shape, full, strict=True) if isinstance(i, str))
-
-
-def _sliced(size: Size, text: str) -> Size:
-    """How many elements a slice takes from an axis; bounds beyond a symbolic axis are taken as they stand."""
-    parts = [int(part) if part else None for part in text.split(":")]
-    start, stop, step = (*parts, None)[:3]
-    if isinstance(size, int):
-        return len(range(size)[slice(start, stop, step)])
-    first_ = 0 if start is None else start if start >= 0 else size + start
-    last = size if stop is None else stop if stop >= 0 else size + stop
-    return last - first_ if step in (None, 1) else scaled(last - first_, Fraction(1, abs(step or 1)))
 
 
 def _largest(tensors: list[Tensor], x: Tensor) -> Size:
@@ -157,25 +140,34 @@ ROWS: dict[str, Rule] = {
             "copy", "clone", "_to_copy", "type_as", "type", "float", "double", "half", "bfloat16", "int", "long",
             "short", "byte", "char", "bool", "cfloat", "cpu", "cuda", "pad", "constant_pad_nd", "reflection_pad1d",
             "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d",
-            "_pad_circular", "_pad_enum", "roll", "fft_fftshift", "fft_ifftshift", "flip", "fliplr", "flipud",
+            "_pad_circular", "_pad_enum", "roll", "fft_fftshift", "fftshift", "fft_ifftshift", "ifftshift", "flip",
+            "fliplr", "flipud",
             "rot90", "repeat", "repeat_interleave",
             "tile", "tril", "triu", "diag", "diag_embed", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
-            "im2col", "col2im", "fold", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot",
+            "im2col", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot", "pin_memory",
+            "diagflat", "native_channel_shuffle",
             "resize", "view_copy", "expand_copy", "permute_copy", "_reshape_copy", "lift_fresh_copy",
             "_unsafe_index_put",
            
         ),
         copy,
     ),
-    **dict.fromkeys(("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack", "row_stack",
-                     "block_diag", "pad_sequence", "cartesian_prod", "combinations"), joined),
+    **{f"{view}_copy": copy for view in ("alias", "as_strided", "detach", "diagonal", "narrow", "select", "slice",
+                                         "squeeze", "t", "transpose", "unfold", "unsqueeze", "view_as_real",
+                                         "view_as_complex")},
+    **dict.fromkeys(("cat", "_chunk_cat", "_stack", "concat", "concatenate", "stack", "hstack", "vstack", "dstack",
+     "column_stack", "row_stack",
+                     "block_diag", "pad_sequence", "masked_scatter", "cartesian_prod", "combinations"), joined),
     "embedding": embedding,
+    **dict.fromkeys(("fold", "col2im"), folded),
     **dict.fromkeys(("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), embedding_bag),
-    **dict.fromkeys(("gather", "index", "index_select", "_unsafe_index", "take", "take_along_dim"), gather),
+    **dict.fromkeys(("gather", "index", "index_select", "_unsafe_index", "_unsafe_masked_index", "take",
+     "take_along_dim"), gather),
     **dict.fromkeys(("masked_select", "nonzero", "argwhere", "nonzero_static"), selected),
     **dict.fromkeys(
-        ("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl", "index_add", "index_copy",
-         "index_fill", "index_reduce", "masked_scatter", "put", "__setitem__", "setitem", "fill_diagonal",
+        ("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl",
+         "_unsafe_masked_index_put_accumulate", "index_add", "index_copy",
+         "index_fill", "index_reduce", "put", "__setitem__", "setitem", "fill_diagonal",
          "select_scatter",
          "slice_scatter", "diagonal_scatter", "as_strided_scatter"), scatter),
     **dict.fromkeys(

@@ -47,9 +47,10 @@ def _one_layer(
     w_ih, w_hh = matrices[:2]
     rows, bits = w_ih.shape[0], (data.bits, w_ih.bits, data.bits)
     found = matrix_product(steps, rows, w_ih.shape[1], bits=bits, instances=directions, name="input product")
-    for batch, times in batches:
+    for position, (batch, times) in enumerate(batches):
         count = times * directions
-        found += matrix_product(batch, rows, w_hh.shape[1], bits=bits, instances=count, name="recurrent product")
+        name = "later recurrent product" if position else "recurrent product"
+        found += matrix_product(batch, rows, w_hh.shape[1], bits=bits, instances=count, name=name)
         found += gate_nest(batch, concrete(rows) // gates, gates, ops, data.bits, layer.kind == "lstm", instances=count)
         for projection in matrices[2:]:
             n, k = projection.shape
@@ -97,15 +98,16 @@ def _matrices(layer: Layer) -> list[Tensor]:
 def _steps(layer: Layer, data: Tensor) -> tuple[Size, tuple[tuple[Size, Size], ...]]:
     """Rows of the input product, and for the recurrence (batch, how many steps of that batch).
 
-    How many sequences are still running at each step of a packed sequence is data: ``batch_sizes`` as an
-    attribute tells; without it every row is a step of its own, which keeps the MACs exact.
+    How many sequences still run at each step of a packed sequence is data; the rows are spread evenly over the
+    steps, which keeps the MACs exact. While their number is symbolic every row is a step.
     """
-    if layer.operand("batch_sizes") is not None or layer.operand("data") is not None:
-        sizes = layer.attr("batch_sizes")
-        if not isinstance(sizes, tuple):
-            return data.shape[0], ((1, data.shape[0]),)
-        known = [size for size in sizes if isinstance(size, int)]
-        return data.shape[0], tuple((size, known.count(size)) for size in dict.fromkeys(known))
+    sizes = layer.operand("batch_sizes")
+    if sizes is not None:
+        rows, steps = data.shape[0], sizes.shape[0]
+        if not isinstance(rows, int) or not isinstance(steps, int):
+            return rows, ((1, rows),)
+        each, more = divmod(rows, steps)
+        return rows, tuple(part for part in ((each + 1, more), (each, steps - more)) if all(part))
     if len(data.shape) == 2:
         return data.shape[0], ((1, data.shape[0]),)
     time, batch = (1, 0) if layer.attr("batch_first", False) else (0, 1)

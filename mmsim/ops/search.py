@@ -22,6 +22,14 @@ def distances(layer: Layer) -> Problems:
     return nest("vector", "reduction", (batch, m, n, k), accesses, over=(3,), ops=3)
 
 
+def own_distances(layer: Layer) -> Problems:
+    """pdist: every pair of rows once."""
+    x, out = first(layer), layer.output
+    shape = (out.elements, x.shape[-1])
+    accesses = (Access("Inputs", x.bits, x.shape), Access("Outputs", out.bits, (out.elements, 1), is_output=True))
+    return nest("vector", "reduction", shape, accesses, over=(1,), ops=3)
+
+
 def search(layer: Layer) -> Problems:
     """bucketize, searchsorted, isin: a binary search in the sorted list for every value."""
     values, listed = _values_and_list(layer)
@@ -67,6 +75,7 @@ def alignment(layer: Layer) -> Problems:
 
 ROWS: dict[str, Rule] = {
     **dict.fromkeys(("cdist", "_cdist_forward", "_euclidean_dist"), distances),
+    **dict.fromkeys(("pdist", "_pdist_forward"), own_distances),
     **dict.fromkeys(("bucketize", "searchsorted", "isin"), search),
     "nms": suppression,
     **dict.fromkeys(("ctc_loss", "_ctc_loss", "_cudnn_ctc_loss"), alignment),

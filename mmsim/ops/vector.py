@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from mmsim.layer import Layer
+from mmsim.ops.movement import selected
 from mmsim.ops.nests import Access, Problems, distinct, nest, reads, writes
 from mmsim.ops.rule import Rule
 from mmsim.size import concrete
@@ -28,16 +29,22 @@ OPS: dict[str, int] = {
             "bitwise_right_shift", "isnan", "isinf", "isfinite", "isneginf", "isposinf", "signbit", "where",
             "masked_fill", "relu", "copysign", "deg2rad", "rad2deg", "lgamma", "digamma", "special_erf",
             "special_expm1", "i0", "ldexp", "heaviside", "threshold", "complex", "gcd", "lcm", "conj_physical",
+            "_conj_physical", "arccosh", "arcsinh", "arctanh", "nextafter", "frexp", "isreal", "i0e", "erfcx",
+            "gammaln",
+            "polygamma", "mvlgamma", "igamma", "igammac", "psi", "i1",
         ),
         1,
     ),
     **dict.fromkeys(("clamp", "clip", "relu6", "hardtanh", "leaky_relu", "prelu", "_prelu_kernel", "rrelu",
-                     "rrelu_with_noise", "nan_to_num", "hardshrink", "addcmul", "xlogy", "angle"), 2),
+                     "rrelu_with_noise", "nan_to_num", "hardshrink", "addcmul", "xlogy", "angle",
+                     "xlog1py", "sinc", "entr", "quantize_per_tensor", "quantize_per_channel", "dequantize"), 2),
     **dict.fromkeys(("softsign", "lerp", "addcdiv", "softshrink", "hypot", "polar", "isclose", "logaddexp2"), 3),
-    **dict.fromkeys(("sigmoid", "special_expit", "elu", "celu", "silu", "swish", "hardsigmoid", "logsigmoid",
+    **dict.fromkeys(("sigmoid", "special_expit", "expit", "elu", "celu", "silu", "swish", "hardsigmoid", "logsigmoid",
                      "log_sigmoid", "log_sigmoid_forward", "softplus", "logit", "logaddexp"), 4),
     **dict.fromkeys(("tanh", "selu", "cross", "linalg_cross"), 5),
-    **dict.fromkeys(("hardswish", "tanhshrink"), 6),
+    **dict.fromkeys(("hardswish", "tanhshrink", "fake_quantize_per_tensor_affine",
+                     "fake_quantize_per_channel_affine", "fake_quantize_per_tensor_affine_cachemask",
+                     "fake_quantize_per_channel_affine_cachemask"), 6),  # scale, shift, round, clamp (2), scale back
     "mish": 10,  # x * tanh(softplus(x))
     "gelu": 5,  # x/2 * (1 + erf(x / sqrt 2))
 }  # fmt: skip
@@ -62,6 +69,9 @@ _DUNDERS = {
 }  # fmt: skip
 
 
+SPECIAL = ("gelu", "prelu", "_prelu_kernel", "where")
+
+
 def elementwise(layer: Layer, *, ops: int, family: str = "elementwise") -> Problems:
     """One operation an element of the result; operands are read by torch's broadcasting, each tensor once."""
     out = layer.output
@@ -69,6 +79,11 @@ def elementwise(layer: Layer, *, ops: int, family: str = "elementwise") -> Probl
         ops = COMPLEX_OPS.get(layer.kind, 2 * ops)
     accesses = (*reads(*distinct(layer), shape=out.shape), *writes(*layer.outputs, shape=out.shape))
     return nest("vector", family, out.shape, accesses, ops=ops)
+
+
+def where(layer: Layer) -> Problems:
+    """A choice between two tensors; with the condition alone, the places where it holds."""
+    return elementwise(layer, ops=1) if len(layer.outputs) == 1 and len(layer.operands) > 1 else selected(layer)
 
 
 def gelu(layer: Layer) -> Problems:
@@ -100,7 +115,8 @@ def dropout(layer: Layer) -> Problems:
 
 
 ROWS: dict[str, Rule] = {
-    **{kind: partial(elementwise, ops=ops) for kind, ops in OPS.items() if kind not in ("gelu", "prelu")},
+    **{kind: partial(elementwise, ops=ops) for kind, ops in OPS.items() if kind not in SPECIAL},
+    "where": where,
     **{f"__{kind}__": partial(elementwise, ops=OPS[name]) for kind, name in _DUNDERS.items()},
     **{f"__{way}{kind}__": partial(elementwise, ops=OPS[name]) for kind, name in _DUNDERS.items() for way in "ri"},
     "gelu": gelu,

@@ -38,7 +38,8 @@ FREE: dict[str, str] = {
     **dict.fromkeys(
         (
             "item", "tolist", "_local_scalar_dense", "is_nonzero", "__bool__", "__int__", "__float__", "__index__",
-            "__len__", "__format__", "__repr__", "__hash__", "size", "sym_size", "sym_numel", "sym_stride",
+            "__len__", "__format__", "__repr__", "__hash__", "size", "sym_size", "sym_is_contiguous", "sym_numel",
+            "sym_stride",
             "sym_storage_offset", "dim", "numel", "nelement", "stride", "storage_offset", "get_device",
             "is_contiguous", "is_floating_point", "is_complex", "is_same_size", "data_ptr", "element_size",
             "shape.__get__", "device.__get__", "dtype.__get__", "ndim.__get__", "requires_grad.__get__",
@@ -83,7 +84,7 @@ def indexed(layer: Layer) -> Problems:
         return ()
     x = first(layer)
     others = [tensor for tensor in layer.tensors if tensor.name != x.name]
-    if len(others) == 1 and others[0].dtype == "int64" and others[0].elements * x.elements != 0 and x.role == "weight":
+    if len(others) == 1 and layer.output.shape == others[0].shape + x.shape[1:] and others[0].dtype != "bool":
         return movement.rows_of(x, others[0], layer.output)
     return movement.gather(layer)
 

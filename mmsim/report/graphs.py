@@ -1,15 +1,16 @@
-"""A layer graph for other programs and for the eye: CSV, GraphML, Graphviz and SVG."""
+"""A layer graph for other programs: CSV, GraphML and Graphviz."""
 
 from __future__ import annotations
 
 import csv as csv_format
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsim import files
 from mmsim.graph import Graph
 from mmsim.layer import Layer, Tensor
+from mmsim.report.drawing import colour, stages_of
 from mmsim.size import total
 
 if TYPE_CHECKING:
@@ -19,11 +20,6 @@ COLUMNS = (
     "id", "name", "op", "stage", "modality", "module_path", "call_index", "source", "inputs", "weights", "outputs",
     "parameters", "macs", "vector_ops", "attrs",
 )  # fmt: skip
-
-COLOURS = {
-    "preprocess": "#9aa5b1", "fusion": "#e0a030", "head": "#c0504d", "loss": "#7f6084", "optimizer": "#7f6084",
-}  # fmt: skip
-MODALITY_COLOURS = ("#4472c4", "#70ad47", "#00a3a3", "#8064a2", "#5b9bd5", "#a5c249")
 
 
 def csv(graph: Graph, path: str | Path) -> Path:
@@ -76,7 +72,8 @@ def _annotated(graph: Graph) -> networkx.DiGraph[str]:
     layers = graph.to_networkx()
     for layer in graph.layers:
         out.add_node(str(layer.id), **_row(graph, layer))
-    for source, target, tensor in layers.edges(data="tensor"):
+    edges: Any = layers.edges(data="tensor")
+    for source, target, tensor in edges:
         out.add_edge(str(source), str(target), tensor=_tensor(tensor))
     return out
 
@@ -88,12 +85,13 @@ def dot(graph: Graph, path: str | Path) -> Path:
         "  rankdir=TB",
         '  node [shape=box style="rounded,filled" fillcolor=white fontname=Helvetica]',
     ]
-    for number, (stage, layers) in enumerate(_stages(graph).items()):
+    for number, (stage, layers) in enumerate(stages_of(graph).items()):
         lines += [f"  subgraph cluster_{number} {{", f"    label={_quoted(stage)}", "    style=filled"]
-        lines.append(f'    fillcolor="{_colour(graph, stage)}40"')
+        lines.append(f'    fillcolor="{colour(graph, stage)}40"')
         lines += [f"    {layer.id} [label={_quoted(f'{layer.kind} {layer.module_path}')}]" for layer in layers]
         lines.append("  }")
-    for source, target, tensor in graph.to_networkx().edges(data="tensor"):
+    edges: Any = graph.to_networkx().edges(data="tensor")
+    for source, target, tensor in edges:
         shape = "x".join(str(size) for size in tensor.shape)
         lines.append(f"  {source} -> {target} [label={_quoted(shape)}]")
     return files.write_text(path, "\n".join([*lines, "}"]) + "\n")
@@ -102,18 +100,3 @@ def dot(graph: Graph, path: str | Path) -> Path:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _stages(graph: Graph) -> dict[str, list[Layer]]:
-    out: dict[str, list[Layer]] = {}
-    for layer in graph.layers:
-        out.setdefault(str(layer.stage), []).append(layer)
-    return out
-
-
-def _colour(graph: Graph, stage: str) -> str:
-    kind, _, modality = stage.partition(":")
-    if kind != "encoder":
-        return COLOURS[kind]
-    modalities = list(dict.fromkeys(layer.stage.modality for layer in graph.layers if layer.stage.modality))
-    return MODALITY_COLOURS[modalities.index(modality) % len(MODALITY_COLOURS)]

@@ -40,4 +40,4 @@ def short(file: str) -> str:
     """
     roots = [str(Path(root).resolve()) for root in sys.path] + [str(Path.cwd())]
     inside = [root for root in roots if file.startswith(root + "/")]
-    return file[len(max(inside, key=len)) + 1 :] if inside else Path(file).name
+    return file[len(max(inside, key=len)) + 1 :] if inside else "/".join(Path(file).parts[-2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +13,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmsim.errors import InputError
 from mmsim.tracing import nested
+from mmsim.tracing.export import call, exported, is_program, replayed
 from mmsim.tracing.observe import observed
 from mmsim.tracing.recorder import Recorder
 from mmsim.tracing.shadow import Shadows, is_small
+from mmsim.tracing.swap import fake, swapped
 
 Route = str
+MAX_REAL_BYTES = 8 * 2**30
 ROUTES: tuple[Route, ...] = ("recorder", "recorder-real", "export")
 
 
@@ -30,7 +34,8 @@ def capture(
     goes its true way. Weights may be on the ``meta`` device. The routes are tried in turn, or only the one named:
 
     - ``recorder``: one run on fake tensors.
-    - ``recorder-real``: one real run, for control flow that depends on the values of activations.
+    - ``recorder-real``: one real run, for control flow that depends on the values of activations; tensors on ``meta``
+      get random ones.
     - ``export``: `torch.export`, which sees aten operations only.
 
     Every node has in its ``meta``: ``op`` (qualified name), ``shape``, ``dtype``, ``module_path``, ``call_index``,
@@ -69,109 +74,99 @@ def _recorder(module: nn.Module) -> Recorder:
 
 
 def _record_fake(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    shadows = Shadows(fake_mode)
-    recorder = _recorder(module)
-    fakes: dict[int, Tensor] = {}
-
-    def fake(path: str, value: Tensor) -> Tensor:
-        if id(value) not in fakes:
-            fakes[id(value)] = out = _fake(fake_mode, value)
-            if not (isinstance(value, nn.Parameter) or value.is_meta) and is_small(value):
-                shadows.learn(out, value.detach().cpu().clone())
-            recorder.weight(path, out, value)
-        return fakes[id(value)]
-
-    def fake_input(path: str, value: Tensor) -> Tensor:
-        out = _fake(fake_mode, value)
-        if not (value.is_floating_point() or value.is_complex() or value.is_meta):
-            shadows.learn(out, value.detach().cpu().clone())
-        recorder.placeholder(path, out)
-        return out
-
-    given = nested.replace(inputs, fake_input)
-    with swapped(module, fake), fake_mode, torch.no_grad(), observed(recorder, shadows, whole):
-        out = _call(module, given)
-    return recorder.finish(out)
+    world = _Fakes(module)
+    given = nested.replace(inputs, world.input)
+    watched = observed(world.recorder, world.shadows, whole)
+    with _quiet(), swapped(module, world.weight), world.mode, torch.no_grad(), watched:
+        out = replayed(module, given, world.recorder) if is_program(module) else call(module, given)
+    return world.recorder.finish(out)
 
 
 def _record_real(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
     recorder = _recorder(module)
-    for path, tensor in nested.tensors(inputs):
-        recorder.placeholder(path, tensor)
-    known = swapped(module, lambda path, value: _known(recorder, path, value))
-    with known, torch.no_grad(), observed(recorder, None, whole):
-        out = _call(module, inputs)
+    values = _Values()
+
+    def known(path: str, value: Tensor) -> Tensor:
+        recorder.weight(path, values.of(path, value), value)
+        return values.of(path, value)
+
+    def given(path: str, value: Tensor) -> Tensor:
+        recorder.placeholder(path, values.of(path, value))
+        return values.of(path, value)
+
+    inputs = nested.replace(inputs, given)
+    with swapped(module, known), torch.no_grad(), observed(recorder, None, whole):
+        out = replayed(module, inputs, recorder) if is_program(module) else call(module, inputs)
     return recorder.finish(out)
 
 
-def _known(recorder: Recorder, path: str, value: Tensor) -> Tensor:
-    if value.is_meta:
-        raise InputError(f"{path} has no values")
-    recorder.weight(path, value, value)
-    return value
+class _Values:
+    """Tensors with values: those on ``meta`` have none, and get random ones of a fixed seed."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Tensor] = {}
+        self._bytes = 0
+        self._generator = torch.Generator().manual_seed(0)
+
+    def of(self, path: str, value: Tensor) -> Tensor:
+        """`value`, or a random tensor in its place; one for each."""
+        if not value.is_meta:
+            return value
+        if id(value) not in self._made:
+            self._bytes += value.numel() * value.element_size()
+            if self._bytes > MAX_REAL_BYTES:
+                raise InputError(f"{path}: a real run would take more than {MAX_REAL_BYTES >> 30} GiB for weights")
+            self._made[id(value)] = self._random(value)
+        return self._made[id(value)]
+
+    def _random(self, value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return torch.zeros(value.shape, dtype=value.dtype)
+        out = torch.empty(value.shape, dtype=value.dtype).normal_(0, 0.02, generator=self._generator)
+        return nn.Parameter(out, requires_grad=False) if isinstance(value, nn.Parameter) else out
 
 
 def _export(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
-    raise NotImplementedError
+    """`torch.export`, and then its program recorded as it runs on fake tensors."""
+    return _record_fake(exported(module, inputs), inputs, whole)
 
 
 _ROUTES = {"recorder": _record_fake, "recorder-real": _record_real, "export": _export}
 
 
-def _call(module: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, dict):
-        return module(**inputs)
-    return module(*inputs) if type(inputs) in (list, tuple) else module(inputs)
-
-
-def _fake(fake_mode: FakeTensorMode, value: Tensor) -> Tensor:
-    """A tensor like `value` without data, on the CPU: kernels for other devices need not be there."""
-    with fake_mode:
-        out = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cpu")
-        return nn.Parameter(out, requires_grad=False) if isinstance(value, nn.Parameter) else out
-
-
 @contextmanager
-def swapped(module: nn.Module, change: Callable[[str, Tensor], Any]) -> Iterator[None]:
-    """The module with every parameter, buffer and tensor attribute changed; the tensors it had are back when left."""
-    parts = [(path, part) for path, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule)]
-    before = [[dict(table) for table in (part._parameters, part._buffers, vars(part))] for _, part in parts]
+def _quiet() -> Iterator[None]:
+    """Without torch's tracebacks on standard error for each fake kernel that refuses: the error itself says why."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
     try:
-        for prefix, part in parts:
-            for name, value in _tensor_attributes(part):
-                path = f"{prefix}.{name}" if prefix else name
-                table = part._parameters if name in part._parameters else part._buffers
-                (table if name in table else vars(part))[name] = nested.replace(value, change, path)
         yield
     finally:
-        for (_, part), (parameters, buffers, attributes) in zip(parts, before, strict=True):
-            part._parameters.update(parameters)
-            part._buffers.update(buffers)
-            _restore(vars(part), attributes)
+        logger.disabled = before
 
 
-def _tensor_attributes(part: nn.Module) -> list[tuple[str, Any]]:
-    """Parameters, buffers, and tensors (or lists and dicts of them) kept as plain attributes."""
-    plain = [(name, value) for name, value in vars(part).items() if name not in _TABLES and _is_tensors(value)]
-    registered = [*part._parameters.items(), *part._buffers.items()]
-    return [(name, value) for name, value in registered if value is not None] + plain
+class _Fakes:
+    """The tensors of a fake run: inputs and weights without data, integers and small constants with their values."""
 
+    def __init__(self, module: nn.Module) -> None:
+        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.shadows = Shadows(self.mode)
+        self.recorder = _recorder(module)
+        self._weights: dict[int, Tensor] = {}
 
-def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
-    """Undo what holds tensors: the run's tensors are worth nothing after it. Flags that the module set stay."""
-    for name, value in list(now.items()):
-        if name not in _TABLES and value is not before.get(name) and nested.holds_tensor(value):
-            if name in before:
-                now[name] = before[name]
-            else:
-                del now[name]
+    def input(self, path: str, value: Tensor) -> Tensor:
+        """The fake of an input."""
+        out = fake(self.mode, value)
+        if not (value.is_floating_point() or value.is_complex() or value.is_meta):
+            self.shadows.learn(out, value.detach().cpu().clone())
+        self.recorder.placeholder(path, out)
+        return out
 
-
-def _is_tensors(value: Any) -> bool:
-    """A tensor, or a list or dict of them, kept as a plain attribute."""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
-    return any(isinstance(part, Tensor) for part in parts)
-
-
-_TABLES = frozenset(nn.Module().__dict__)
+    def weight(self, path: str, value: Tensor) -> Tensor:
+        """The fake of a parameter, buffer or constant; one for each, however often it is registered."""
+        if id(value) not in self._weights:
+            self._weights[id(value)] = out = fake(self.mode, value)
+            if not (isinstance(value, nn.Parameter) or value.is_meta) and is_small(value):
+                self.shadows.learn(out, value.detach().cpu().clone())
+            self.recorder.weight(path, out, value)
+        return self._weights[id(value)]

@@ -34,6 +34,7 @@ def trace(
     stages: Mapping[str, str] | None = None,
     symbols: Sequence[str] | Mapping[str, int] = ("B",),
     overrides: Mapping[str, str] | None = None,
+    modalities: Mapping[str, str] | None = None,
     workload: str = "",
     variant: str = "",
     allow_unknown: bool = False,
@@ -46,7 +47,8 @@ def trace(
     ``symbols={"B": 2, "L": 128}``. ``symbols=()`` keeps every size concrete.
 
     `stages` maps module paths to stages, the longest prefix wins, and must claim every operation that costs
-    something; without it stages are inferred from what each input reaches. `overrides` changes some of them.
+    something; without it stages are inferred from what each input reaches. `overrides` changes some of them;
+    `modalities` says what inputs are (``{"x": "audio"}``) where their names don't.
 
     >>> from torch import ones
     >>> graph = trace(nn.Linear(16, 4), {"input": ones(2, 16)}, stages={"": "head"})
@@ -56,20 +58,21 @@ def trace(
     Raises `InputError` for operations that the op table does not know (unless `allow_unknown`), for operations
     outside the declared stages, and for a module that cannot be captured.
     """
+    options: dict[str, Any] = {
+        "overrides": overrides, "modalities": modalities, "workload": workload, "variant": variant,
+        "allow_unknown": allow_unknown, "route": route,
+    }  # fmt: skip
     values = dict(symbols) if isinstance(symbols, Mapping) else dict.fromkeys(symbols, 0)
     if callable(inputs):
-        return trace_at(
-            lambda sizes: (module, inputs(**sizes)), values, stages, overrides=overrides, workload=workload,
-            variant=variant, allow_unknown=allow_unknown, route=route,
-        )  # fmt: skip
+        return trace_at(lambda sizes: (module, inputs(**sizes)), values, stages, **options)
     if set(values) - {"B"}:
         raise InputError(f"give inputs as a function of {', '.join(values)}, so that their sizes can change")
     batch = batch_of(inputs)
-    return trace_at(
-        lambda sizes: (module, rebatched(inputs, batch, sizes.get("B", batch))), values if batch else {}, stages,
-        overrides=overrides, workload=workload, variant=variant, allow_unknown=allow_unknown, route=route,
-        given={"B": batch},
-    )  # fmt: skip
+
+    def given_at(sizes: Sizes) -> Given:
+        return module, rebatched(inputs, batch, sizes.get("B", batch))
+
+    return trace_at(given_at, values if batch else {}, stages, given={"B": batch}, **options)
 
 
 def trace_at(
@@ -78,22 +81,47 @@ def trace_at(
     stages: Mapping[str, str] | None,
     *,
     overrides: Mapping[str, str] | None = None,
+    modalities: Mapping[str, str] | None = None,
     workload: str = "",
     variant: str = "",
     allow_unknown: bool = False,
     route: Route | None = None,
     given: Sizes | None = None,
 ) -> Graph:
-    """As `trace`, for a module and inputs that are built for each set of sizes."""
+    """As `trace`, for a module and inputs that are built for each set of sizes.
+
+    `symbols` are the symbolic sizes with the value to trace them at (0 for the batch), `given` those of the caller's
+    own inputs: where a size is no polynomial, the graph is true at these.
+    """
 
     def graph_at(sizes: Sizes) -> Graph:
         module, inputs = given_at(sizes)
         check_paths({**(stages or {}), **(overrides or {})}, {path for path, _ in module.named_modules()})
-        graph = lower(capture(module, inputs, route=route, whole=is_known), workload=workload, variant=variant)
-        return _checked(graph, allow_unknown=allow_unknown)
+        return lower(capture(module, inputs, route=route, whole=is_known), workload=workload, variant=variant)
 
-    graph = _with_symbols(graph_at, {name: points(name, value) for name, value in symbols.items()}, dict(given or {}))
-    graph = inferred(graph) if stages is None else declared(graph, stages, is_free=is_free)
+    return finished(
+        graph_at, symbols, stages, overrides=overrides, modalities=modalities, allow_unknown=allow_unknown, given=given
+    )
+
+
+def finished(
+    graph_at: Callable[[Sizes], Graph],
+    symbols: Mapping[str, int],
+    stages: Mapping[str, str] | None = None,
+    *,
+    overrides: Mapping[str, str] | None = None,
+    modalities: Mapping[str, str] | None = None,
+    allow_unknown: bool = False,
+    given: Sizes | None = None,
+) -> Graph:
+    """Concrete graphs made into one: operations checked, sizes symbolic, stages in place."""
+
+    def checked_at(sizes: Sizes) -> Graph:
+        return _checked(graph_at(sizes), allow_unknown=allow_unknown)
+
+    graph = _with_symbols(checked_at, {name: points(name, value) for name, value in symbols.items()}, dict(given or {}))
+    sizes = {name: value or BATCHES[0] for name, value in symbols.items()}
+    graph = inferred(graph, sizes, modalities) if stages is None else declared(graph, stages, is_free=is_free)
     return overridden(graph, overrides) if overrides else graph
 
 
@@ -127,7 +155,9 @@ def points(name: str, value: int) -> tuple[int, ...]:
         return BATCHES
     if value < 1:
         raise InputError(f"size {name} needs a value to trace at")
-    step = min(32, value & -value)
+    step = min(32, value & -value)  # sizes are often cut into parts of 16 or 32: keep them divisible
+    while step > 1 and value <= 3 * step:
+        step //= 2
     return tuple(value + i * (-step if value > 3 * step else step) for i in range(4))
 
 

@@ -39,6 +39,7 @@ class Recorder:
         self._paths = _paths(root)
         self._stack: list[tuple[str, int]] = [("", 0)]
         self._calls: Counter[str] = Counter()
+        self._source = ""
 
     def placeholder(self, path: str, tensor: Tensor) -> None:
         """`tensor` is the input at `path` of the arguments, such as ``image`` or ``batch.0``."""
@@ -64,6 +65,11 @@ class Recorder:
         """The module that began last has returned or raised."""
         if len(self._stack) > 1:
             self._stack.pop()
+
+    def place(self, path: str, call_index: int, source: str) -> None:
+        """Say where the calls that follow come from, when no module runs that would."""
+        self._stack = [(path, call_index)]
+        self._source = source
 
     def call(
         self, function: Any, name: str, args: Any, kwargs: Any, out: Any, kernels: list[Kernel], sync: bool = False
@@ -97,7 +103,7 @@ class Recorder:
 
     def _annotated(self, node: fx.Node, op: str) -> fx.Node:
         path, call_index = self._stack[-1]
-        node.meta.update(op=op, module_path=path, call_index=call_index, source=call_site())
+        node.meta.update(op=op, module_path=path, call_index=call_index, source=self._source or call_site())
         return node
 
     def _bind(self, out: Any, node: fx.Node) -> None:

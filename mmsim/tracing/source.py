@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import Model, load_model
-from mmsim.tracing.pipeline import Given, trace_at
+from mmsim.tracing.pipeline import Given, finished, trace, trace_at
 from mmsim.tracing.symbolic import Sizes
 
 
@@ -33,9 +34,10 @@ def trace_source(
     """
     knobs, inputs = dict(knobs or {}), dict(inputs or {})
     if spec.endswith(".onnx"):
-        from mmsim.tracing.onnx import read_onnx
+        from mmsim.tracing.onnx_file import read_onnx
 
-        return read_onnx(spec)
+        graph_at, symbols = read_onnx(spec)
+        return finished(graph_at, {**symbols, **knobs}, overrides=stages, allow_unknown=allow_unknown)
     if ":" in spec or spec.endswith((".pt2", ".py")):
         for option, value in (("--fusion", fusion), ("--modality", modality), ("--end-to-end", end_to_end)):
             if value:
@@ -67,7 +69,7 @@ def _trace_workload(
     workload = get(name)
 
     def network(batch: int):  # type: ignore[no-untyped-def]
-        with torch.device("meta"):
+        with nullcontext() if host_costs else torch.device("meta"):  # a host that waits for values needs a real run
             return workload.network(
                 fusion, modality, batch=batch, end_to_end=end_to_end, host_costs=host_costs, **knobs
             )
@@ -94,8 +96,6 @@ def _trace_model(
     if not inputs and model.inputs is None:
         raise InputError("give the model's inputs, as in --input image=Bx3x224x224:float32", field="--input")
     if not inputs:
-        from mmsim.tracing.pipeline import trace
-
         return trace(
             model.module, model.inputs, stages=model.stages, overrides=overrides, workload=model.name,
             allow_unknown=allow_unknown,

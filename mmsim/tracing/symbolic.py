@@ -15,6 +15,7 @@ from typing import Any, TypeAlias, cast
 
 from mmsim.errors import InputError
 from mmsim.graph import Graph
+from mmsim.layer import Layer
 from mmsim.size import Monomial, Polynomial, Size, polynomial
 
 Sizes: TypeAlias = Mapping[str, int]
@@ -89,14 +90,18 @@ class _Fit:
         if all(type(value) is int for value in values):
             return self._size(tuple(values), where)
         if any(type(value) is not type(first) for value in values):
-            raise NotPolynomial(f"{where}: {first!r} and {next(v for v in values if type(v) is not type(first))!r}")
-        if isinstance(first, tuple) and all(len(value) == len(first) for value in values):
+            raise NotPolynomial(f"{where}: {first} and {next(v for v in values if type(v) is not type(first))}")
+        if isinstance(first, tuple):
+            lengths = sorted({len(value) for value in values})
+            if len(lengths) > 1:
+                raise NotPolynomial(f"{where}: {' or '.join(map(str, lengths))} values")
             return tuple(self._merged(parts, where) for parts in zip(*values, strict=True))
         if is_dataclass(first):
-            where = getattr(first, "module_path", "") or getattr(first, "name", "") or where
+            if isinstance(first, Layer):
+                where = f"{first.op} in {first.module_path or 'the network itself'}"
             parts = {f.name: [getattr(value, f.name) for value in values] for f in fields(first)}
             return replace(cast(Any, first), **{name: self._merged(part, where) for name, part in parts.items()})
-        raise NotPolynomial(f"{where}: {first!r} and {next(v for v in values if v != first)!r}")
+        raise NotPolynomial(f"{where}: {first} and {next(v for v in values if v != first)}")
 
     def _size(self, values: tuple[int, ...], where: str) -> Size:
         if values not in self._known:

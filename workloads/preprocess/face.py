@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmsim.workloads.base import octets
 from mmsim.workloads.preprocess.hog import HOG
 from mmsim.workloads.preprocess.mtcnn import FaceDetector, crops, sample
 
@@ -197,4 +198,4 @@ class FaceFeatures(nn.Module):
 
 def video(batch: int, frames: int, height: int, width: int) -> Tensor:
     """Random frames of bytes, [B, T, H, W, 3]."""
-    return torch.randint(0, 256, (batch, frames, height, width, 3), dtype=torch.uint8, device="cpu")
+    return octets(batch, frames, height, width, 3)

@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmsim.workloads.base import octets
+
 CAFFE_MEANS = (103.939, 116.779, 123.68)
 """Means of blue, green and red over ImageNet, which Caffe's networks take off."""
 
 
 def picture(batch: int, height: int, width: int, channels: int = 3) -> Tensor:
     """A random picture of bytes."""
-    return torch.randint(0, 256, (batch, height, width, channels), dtype=torch.uint8, device="cpu")
+    return octets(batch, height, width, channels)
 
 
 class Square(nn.Module):
@@ -34,6 +36,37 @@ class Square(nn.Module):
         x = functional.avg_pool2d(x, shrink) if shrink > 1 else x
         x = centre(x, min(x.shape[2:]))
         return functional.interpolate(x, size=(self.side, self.side), mode="bilinear", antialias=True)
+
+
+class Frames(nn.Module):
+    """Video frames for an ImageNet trunk: [B, T, H, W, 3] -> [B, T, 3, 224, 224].
+
+    Resized to 256, the middle 224 cut out, each channel by ImageNet's mean and deviation.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resize = Square(256)
+        self.normalise = ImageNet()
+
+    def forward(self, video: Tensor) -> Tensor:
+        frames = centre(self.resize(video.flatten(0, 1)), 224) / 255
+        return self.normalise(frames).unflatten(0, video.shape[:2])
+
+
+class ImageNet(nn.Module):
+    """Each channel by its mean and deviation over ImageNet: [B, 3, H, W]."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406))[:, None, None])
+        self.register_buffer("deviation", torch.tensor((0.229, 0.224, 0.225))[:, None, None])
+
+    def forward(self, picture: Tensor) -> Tensor:
+        return (picture - self.mean) / self.deviation
 
 
 class CentreCrop(nn.Module):

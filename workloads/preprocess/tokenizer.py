@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmsim.workloads.base import HostStep
+from mmsim.workloads.end_to_end import HostStep
 from mmsim.workloads.text import ALBERT_TOKENS, BERT_TOKENS, ROBERTA_TOKENS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+NAMES = ("input_ids", "attention_mask", "token_type_ids")
 Kind = Callable[[], "Tokenizer"]
 """What makes a tokenizer, once."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -42,8 +43,13 @@ def sentences(count: int, length: int) -> list[str]:
     ]
 
 
-def tokenise(modality: str, kind: Kind, batch: int, length: int, word_count: int, types: bool = True) -> HostStep:
-    """The step from sentences of `word_count` words to ids, mask and types of [B, length], cut or padded."""
+def tokenise(
+    modality: str, kind: Kind, batch: int, length: int, word_count: int, gives: tuple[str, ...] = NAMES
+) -> HostStep:
+    """The step from sentences of `word_count` words to ids, mask and types [B, length], cut or padded.
+
+    `gives` names the inputs of the network that take them, in this order; a network may lack the last ones.
+    """
     text = sentences(batch, word_count)
 
     def run() -> dict[str, Tensor]:
@@ -51,13 +57,8 @@ def tokenise(modality: str, kind: Kind, batch: int, length: int, word_count: int
         tokenizer.enable_truncation(length)
         tokenizer.enable_padding(length=length, pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
         found = tokenizer.encode_batch(text)
-        inputs = {
-            "input_ids": torch.tensor([one.ids for one in found], device="cpu"),
-            "attention_mask": torch.tensor([one.attention_mask for one in found], device="cpu"),
-        }
-        if types:
-            inputs["token_type_ids"] = torch.tensor([one.type_ids for one in found], device="cpu")
-        return inputs
+        columns = zip(*((one.ids, one.attention_mask, one.type_ids) for one in found), strict=True)
+        return {name: torch.tensor(rows, device="cpu") for name, rows in zip(gives, columns, strict=False)}
 
     return HostStep(modality, "tokenise", run)
 
@@ -104,6 +105,16 @@ def roberta() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     return framed(tokenizer)
+
+
+def whole_words(size: int) -> Tokenizer:
+    """One token a known word, as networks before subwords had it; padding is 0 and unknown words 1."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    known = {word: place for place, word in enumerate(("[PAD]", "[UNK]", *words_up_to(size - 2)))}
+    tokenizer = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    return tokenizer
 
 
 def framed(tokenizer: Tokenizer) -> Tokenizer:

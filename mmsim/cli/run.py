@@ -1,0 +1,117 @@
+"""mmsim run: latency and energy of a network per layer, stage and modality, on one or several architectures."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmsim.cli.output import answer, json_option, output_option
+from mmsim.cli.source import Source, source_options
+from mmsim.errors import InputError
+
+if TYPE_CHECKING:
+    from mmsim.arch.model import Arch
+    from mmsim.graph import Graph
+
+
+@click.command()
+@source_options
+@click.option("--arch", "architectures", multiple=True, required=True, metavar="NAME|FILE", help="May be repeated.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
+@click.option(
+    "--mode", type=click.Choice(["eager", "graph", "fused"]), default="eager", show_default=True, help="GPUs."
+)
+@click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
+@click.option("--best", is_flag=True, help="GPUs: also what the best mapping on the same machine could reach (slower).")
+@click.option(
+    "--mappings", type=click.IntRange(min=1), default=300_000, show_default=True, help="Judged per distinct shape."
+)
+@click.option("--layers", type=click.IntRange(min=0), default=0, help="Show this many of the slowest layers.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Write dump, Timeloop and Accelergy files."
+)
+@json_option
+@output_option
+def command(
+    source: Source,
+    architectures: tuple[str, ...],
+    batch: int,
+    dtype: str | None,
+    mode: str,
+    objective: str,
+    best: bool,
+    mappings: int,
+    layers: int,
+    out: Path | None,
+    as_json: bool,
+    output: Path | None,
+) -> None:
+    """Evaluate NETWORK on architectures: latency, energy and bound per stage and modality.
+
+    A GPU runs what its kernel library would; with --best there stands beside it what the best mapping
+    on the same machine could reach: the room for better kernels. Other architectures run the best mapping of every layer. Equal shapes are
+    solved once.
+    """
+    from mmsim.arch import load
+    from mmsim.energy import filled
+    from mmsim.nest.solve import solve as builtin
+    from mmsim.report import progress
+    from mmsim.run import record, run
+
+    machines = [filled(load(name)) for name in architectures]
+    network = source.graph()
+    at_batch = concrete_graph(network, batch)
+    if dtype is not None:
+        at_batch = at_batch.cast(dtype)
+    solve = partial(builtin, mappings=mappings)
+    how: Any = {"mode": mode, "objective": objective, "best": best, "solve": solve}
+    runs = []
+    for arch in machines:
+        with progress.counter(f"{arch.name}: distinct shapes") as step:
+            runs.append(run(at_batch, arch, **how, progress=step))
+    if out is not None:
+        _write(network, at_batch, machines, out)
+    value = {
+        "workload": network.workload,
+        "variant": network.variant,
+        "batch": batch,
+        "dtype": dtype or "as traced",
+        "architectures": {done.arch.name: record(done) for done in runs},
+    }
+
+    def tables() -> None:
+        from mmsim.report import runs as tables_of
+
+        for done in runs:
+            tables_of.stages(done, batch)
+            if layers:
+                tables_of.slowest(done, layers)
+        if out is not None:
+            click.echo(f"layer dump, Timeloop problems and Accelergy tables are in {out}")
+
+    answer(value, tables, as_json=as_json, output=output)
+
+
+def concrete_graph(graph: Graph, batch: int) -> Graph:
+    """`graph` at a batch size; one that is valid at one size only is refused at another."""
+    if "B" in graph.symbols:
+        graph = graph.at(B=batch)
+    elif batch != 1 and not any(tensor.shape[:1] == (batch,) for tensor in graph.inputs):
+        reason = dict(graph.provenance.symbols).get("B", "its sizes are concrete")
+        raise InputError(f"this graph cannot be had at batch {batch}: {reason}", field="--batch")
+    if graph.symbols:
+        raise InputError(f"give {', '.join(sorted(graph.symbols))} a value with --set", field="--set")
+    return graph
+
+
+def _write(network: Graph, at_batch: Graph, machines: list[Arch], out: Path) -> None:
+    from mmsim.emit.folder import emit_graph
+    from mmsim.layer_dump import dump
+
+    dump(network, out / "graph.json")
+    for arch in machines:
+        emit_graph(at_batch, arch, out / arch.name)

@@ -1,0 +1,153 @@
+"""A network on a GPU: kernels, host dispatch, gaps and copies put together, with L2 between layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmsim.arch.model import Arch
+from mmsim.gpu.host import calls
+from mmsim.gpu.kernel import Kernel
+from mmsim.gpu.lowering import DEFAULTS, Mode, Options, Site, lower
+from mmsim.gpu.machine import Machine, machine
+from mmsim.gpu.power import dynamic
+from mmsim.layer import Layer
+from mmsim.size import concrete
+
+if TYPE_CHECKING:
+    from mmsim.graph import Graph
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer: its kernels, what the host spends on it, and its share of the wall time.
+
+    `energy_j` is the board's: what the kernels move and compute, and idle power over `wall_s`.
+    """
+
+    layer: Layer
+    kernels: tuple[Kernel, ...]
+    host_s: float
+    wall_s: float
+    energy_j: float
+
+    @property
+    def kernel_s(self) -> float:
+        """Device time of all its kernels."""
+        return sum(kernel.total_s for kernel in self.kernels)
+
+
+@dataclass(frozen=True)
+class NetworkTime:
+    """One pass in `mode`. `wall_s` is what the user sees, `kernel_s` the device's and `host_s` the host's work.
+
+    `copy_s` moves the inputs to the device and stands outside `wall_s`.
+    """
+
+    layers: tuple[LayerTime, ...]
+    mode: Mode
+    kernel_s: float
+    host_s: float
+    wall_s: float
+    copy_s: float
+
+
+def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = DEFAULTS) -> NetworkTime:
+    """Predict one pass of `graph` (concrete sizes) on the GPU `arch`.
+
+    The host queues kernels ahead of the device, so that wall time is the longer of the two queues,
+    and a kernel never starts before it was dispatched:
+    ``end = max(end, dispatched) + gap + kernel``. A layer's `wall_s` is what it adds to the end.
+    """
+    where = machine(arch)
+    residency = _Residency(where.device.l2_resident_bytes)
+    fused = _fused_away(graph) if mode == "fused" else frozenset()
+    host = where.device.host
+    gap = where.device.gap_s if mode == "eager" else 0.0  # a graph holds its kernels ready
+    dispatched = end = 0.0
+    layers = []
+    for layer in graph.layers:
+        problems = graph.problems(layer) if layer.id not in fused else ()
+        found = lower(layer, problems, Site(where, options, residency.cold(layer))) if problems else ()
+        residency.touch(layer)
+        host_s = _host_units(layer, found) * host.pipelined_dispatch_s if mode == "eager" else 0.0
+        dispatched += host_s
+        before = end
+        for kernel in found:
+            end = max(end + gap, dispatched) + kernel.total_s + (kernel.count - 1) * gap
+        energy = sum(dynamic(kernel, where) for kernel in found) + where.device.power.idle_w * (end - before)
+        layers.append(LayerTime(layer, found, host_s, end - before, energy))
+    launch = host.launch_s if mode != "eager" else 0.0  # one launch for the whole graph
+    return NetworkTime(
+        layers=tuple(layers),
+        mode=mode,
+        kernel_s=sum(layer.kernel_s for layer in layers),
+        host_s=dispatched + launch,
+        wall_s=max(end, dispatched) + launch + host.sync_s,
+        copy_s=copy_time(where, sum(concrete(tensor.bytes) for tensor in graph.inputs)),
+    )
+
+
+def copy_time(where: Machine, size: float) -> float:
+    """Host to device: over PCIe from pageable memory, or through the shared DRAM of a Jetson (read and write)."""
+    host = where.device.host
+    rate = where.dram_bytes_per_s / 2 if host.unified_memory else host.copy_bytes_per_s
+    return host.copy_latency_s + size / rate
+
+
+VIEW, EXTRA_LAUNCH = 0.3, 0.25
+"""Host work of a view, and of a further kernel launched within one op, in units of a plain op."""
+
+
+def _host_units(layer: Layer, found: tuple[Kernel, ...]) -> float:
+    if not found:
+        return VIEW
+    return calls(layer.kind) + EXTRA_LAUNCH * (sum(kernel.count for kernel in found) - 1)
+
+
+class _Residency:
+    """What L2 still holds: a tensor is there while less than L2's capacity was touched since its last use."""
+
+    def __init__(self, capacity: float) -> None:
+        self.capacity = capacity
+        self.clock = 0.0  # bytes touched so far
+        self.last: dict[str, float] = {}
+
+    def cold(self, layer: Layer) -> dict[str, float]:
+        """For each tensor of the layer, the share that DRAM must deliver (or, written, take)."""
+        shares = {}
+        for tensor in layer.tensors:
+            age = self.clock - self.last[tensor.name] if tensor.name in self.last else float("inf")
+            shares[tensor.name] = self._share(age + float(concrete(tensor.bytes)))
+        for tensor in layer.outputs:
+            shares[tensor.name] = self._share(float(concrete(tensor.bytes)))
+        return shares
+
+    def touch(self, layer: Layer) -> None:
+        """Advance the clock by what the layer reads and writes."""
+        for tensor in (*layer.tensors, *layer.outputs):
+            self.clock += float(concrete(tensor.bytes))
+        for tensor in (*layer.tensors, *layer.outputs):
+            self.last[tensor.name] = self.clock
+
+    def _share(self, distance: float) -> float:
+        return min(1.0, max(0.0, 2 * (distance / self.capacity - 1)))
+
+
+def _fused_away(graph: Graph) -> frozenset[int]:
+    """Pointwise layers that torch.compile computes inside their producer: its only consumer, same size."""
+    uses: dict[str, int] = {}
+    producer: dict[str, Layer] = {}
+    for layer in graph.layers:
+        for tensor in layer.tensors:
+            uses[tensor.name] = uses.get(tensor.name, 0) + 1
+    away = set()
+    for layer in graph.layers:
+        problems = graph.problems(layer)
+        pointwise = bool(problems) and all(p.family == "elementwise" for p in problems)
+        sources = [t for t in layer.inputs if t.name in producer and uses[t.name] == 1]
+        if pointwise and any(t.elements == layer.output.elements for t in sources):
+            away.add(layer.id)
+        if problems:
+            producer.update((tensor.name, layer) for tensor in layer.outputs)
+    return frozenset(away)

@@ -1,0 +1,59 @@
+"""Tables of a run: per stage and in total, and its slowest layers."""
+
+from __future__ import annotations
+
+from mmsim.report.table import percent, show, si
+from mmsim.run import Cost, Run
+
+
+def stages(run: Run, batch: int) -> None:
+    """Print latency, energy, MACs and bound per stage; on a GPU also kernels, host and the best mapping."""
+    on_gpu = run.arch.device is not None
+    gpu_columns = ("kernels", "host", *(["best mapping"] if run.total.best_s is not None else [])) if on_gpu else ()
+    title = f"{run.graph.workload} {run.graph.variant} on {run.arch.name}, batch {batch}"
+    rows = [_row(run, name, cost, cost.latency_s) for name, cost in run.by_stage().items()]
+    show(
+        title + (f", {run.mode} mode" if on_gpu else ""),
+        ("stage", "layers", "MACs", "latency", "share", *gpu_columns, "energy", "bound"),
+        [*rows, _row(run, "total", run.total, run.latency_s)],
+        note="; ".join(_notes(run)),
+        total=True,
+    )
+
+
+def _row(run: Run, name: str, cost: Cost, latency_s: float) -> list[str]:
+    times = (cost.kernel_s, cost.host_s, *([] if cost.best_s is None else [cost.best_s]))
+    gpu = [si(time, "s") for time in times] if run.arch.device is not None else []
+    share = percent(latency_s / run.latency_s) if run.latency_s else "-"
+    return [
+        name, str(cost.layers), si(cost.macs), si(latency_s, "s"), share, *gpu, si(cost.energy_j, "J"), cost.bound,
+    ]  # fmt: skip
+
+
+def _notes(run: Run) -> list[str]:
+    notes = [f"peak memory {si(run.memory.peak_bytes, 'B')}"]
+    if run.overhead_s:
+        notes.append(f"{si(run.overhead_s, 's')} of the total is launch and synchronisation")
+    return [*notes, f"encoders side by side at best {si(run.concurrent_s, 's')}"]
+
+
+def slowest(run: Run, count: int) -> None:
+    """Print the layers that take longest."""
+    chosen = sorted(run.layers, key=lambda cost: -cost.latency_s)[:count]
+    show(
+        "Slowest layers",
+        ("layer", "op", "stage", "MACs", "latency", "share", "energy", "bound"),
+        [
+            (
+                cost.layer.name,
+                cost.layer.op,
+                cost.layer.stage,
+                si(cost.macs),
+                si(cost.latency_s, "s"),
+                percent(cost.latency_s / run.latency_s),
+                si(cost.energy_j, "J"),
+                cost.bound,
+            )
+            for cost in chosen
+        ],
+    )

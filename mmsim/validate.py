@@ -1,0 +1,268 @@
+"""Predicted beside measured: tables of single kernels, and whole networks; errors as the field states them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import log10
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from mmsim import files
+from mmsim.arch.model import Arch
+from mmsim.errors import InputError
+from mmsim.gpu import attention, convolution, host, vector
+from mmsim.gpu.machine import Machine, machine
+from mmsim.gpu.products import gemm, missing
+
+Row: TypeAlias = dict[str, float]
+KernelMode: TypeAlias = Literal["eager", "graph"]
+
+DTYPES = {
+    "fp32": "float32", "tf32": "tfloat32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8",
+    "float32": "float32", "tfloat32": "tfloat32", "float16": "float16", "bfloat16": "bfloat16",
+}  # fmt: skip
+
+ELEMENTWISE_INPUTS = {
+    "add": 2, "sub": 2, "mul": 2, "div": 2, "pow": 2, "relu": 1, "gelu": 1, "tanh": 1, "sigmoid": 1, "silu": 1,
+}  # fmt: skip
+"""Pointwise op -> tensors it reads."""
+ROW_OPS = ("softmax", "ln")
+COLUMNS = {
+    "gemm": ("m", "n", "k"),
+    "linear": ("batch", "m", "k_reduction", "n"),
+    "bmm": ("batch", "m", "k_reduction", "n"),
+    "conv": ("batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding"),
+    "attention": ("batch", "seq_len", "num_heads", "head_dim"),
+    "vector": ("op", "rows", "cols"),
+}
+OPS = (*COLUMNS, *ELEMENTWISE_INPUTS, *ROW_OPS)
+MEASURED = "latency_ms"
+ROTATION = 12
+"""Times its own footprint that a benchmark inside a CUDA graph touches before it meets an operand again:
+several replays, each with its own weights and outputs. Below L2's size all of it stays there."""
+
+NOISE_FLOOR_PERCENT = {("gemm", "h100_sxm"): 4.6, ("gemm", "a100_sxm_80gb"): 5.9}
+"""Mean disagreement of two frameworks that measured the same shapes (AIConfigurator: vLLM against TensorRT-LLM)."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One measured row beside its prediction; `label` says which row, `size` orders rows by work."""
+
+    label: str
+    measured_s: float
+    predicted_s: float
+
+    @property
+    def error(self) -> float:
+        """Relative: 0.1 is 10 % too slow."""
+        return self.predicted_s / self.measured_s - 1
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The error of some pairs, in percent; `bias` is the mean with its sign, `spearman` the rank correlation."""
+
+    rows: int
+    mape_percent: float
+    median_percent: float
+    p90_percent: float
+    bias_percent: float
+    spearman: float
+
+
+def errors(pairs: Sequence[Pair]) -> Errors:
+    """Sum up some pairs. Raises `InputError` for none."""
+    if not pairs:
+        raise InputError("no rows to compare")
+    signed = 100 * np.array([pair.error for pair in pairs])
+    size = np.abs(signed)
+    return Errors(
+        rows=len(pairs),
+        mape_percent=float(size.mean()),
+        median_percent=float(np.median(size)),
+        p90_percent=float(np.quantile(size, 0.9)),
+        bias_percent=float(signed.mean()),
+        spearman=spearman([p.measured_s for p in pairs], [p.predicted_s for p in pairs]),
+    )
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation, ties by their mean rank; 1 for fewer than two values.
+
+    >>> round(spearman([1, 2, 3], [10, 30, 20]), 3)
+    0.5
+    """
+    if len(first) < 2:
+        return 1.0
+    a, b = _ranks(first), _ranks(second)
+    if a.std() == 0 or b.std() == 0:
+        return 1.0 if a.std() == b.std() else 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    _, inverse, counts = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray(last - (counts - 1) / 2)[inverse]
+
+
+def by_size(pairs: Sequence[Pair]) -> dict[str, Errors]:
+    """Errors by decade of the measured time."""
+    groups: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(int(np.floor(log10(pair.measured_s))), []).append(pair)
+    return {_decade(power): errors(group) for power, group in sorted(groups.items())}
+
+
+def _decade(power: int) -> str:
+    names = {
+        -6: "1 to 10 us",
+        -5: "10 to 100 us",
+        -4: "0.1 to 1 ms",
+        -3: "1 to 10 ms",
+        -2: "10 to 100 ms",
+        -1: "0.1 to 1 s",
+    }
+    return names.get(power, f"1e{power} to 1e{power + 1} s")
+
+
+# --- tables of kernels ---------------------------------------------------------------------------
+
+
+def kernels(path: str | Path, op: str, dtype: str, arch: Arch, mode: KernelMode = "eager") -> list[Pair]:
+    """Each row of the table at `path`, predicted for `op` in `dtype` on `arch`.
+
+    In ``graph`` mode a row is one kernel inside a CUDA graph; in ``eager`` mode one op between two
+    events, host dispatch included. A table of vector ops keeps only the rows of `op`, unless `op` is
+    ``vector``. Raises `InputError` for an unknown op or format, and for a table without the columns.
+    """
+    if op not in OPS:
+        raise InputError(f"unknown op {op!r}: one of {', '.join(OPS)}")
+    if dtype not in DTYPES:
+        raise InputError(f"unknown format {dtype!r}: one of {', '.join(sorted(DTYPES))}")
+    where = machine(arch)
+    pairs = []
+    for kind, label, row in _read(Path(path), op):
+        device_s, units = PREDICT[kind if kind in PREDICT else "vector"](where, kind, row, DTYPES[dtype])
+        predicted = host.alone(where.device.host, units, device_s) if mode == "eager" else device_s
+        pairs.append(Pair(label, row[MEASURED] * 1e-3, predicted))
+    if not pairs:
+        raise InputError(f"no rows of {op}", file=str(path))
+    return pairs
+
+
+def _read(path: Path, op: str) -> Iterable[tuple[str, str, Row]]:
+    """(op, label, figures) of each row; refuses a table with wrong columns."""
+    family = op if op in COLUMNS else "vector"
+    reader = csv.DictReader(io.StringIO(files.read_text(path)))
+    wanted = (*COLUMNS[family], MEASURED)
+    absent = [name for name in wanted if name not in (reader.fieldnames or ())]
+    if absent:
+        raise InputError(
+            f"a table of {op} needs the columns {', '.join(wanted)}; no {', '.join(absent)}", file=str(path)
+        )
+    for number, row in enumerate(reader, start=2):
+        kind = row["op"] if family == "vector" else op
+        if family == "vector" and op not in ("vector", kind):
+            continue
+        if family == "vector" and kind not in (*ELEMENTWISE_INPUTS, *ROW_OPS):
+            raise InputError(f"unknown op {kind!r}", file=str(path), field=f"line {number}.op")
+        figures = {name: _figure(row[name], path, f"line {number}.{name}") for name in wanted if name != "op"}
+        shape = " x ".join(row[name] for name in COLUMNS[family] if name != "op")
+        yield kind, f"{kind} {shape}", figures
+
+
+def _figure(text: str | None, path: Path, field: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        raise InputError(f"not a number: {text!r}", file=str(path), field=field) from None
+    if not 0 <= value < float("inf") or (value == 0 and not field.endswith("padding")):
+        raise InputError(f"must be positive, is {text}", file=str(path), field=field)
+    return value
+
+
+Predict: TypeAlias = Callable[[Machine, str, Row, str], tuple[float, float]]
+"""(machine, op, row, format) -> device time of one launch, and host work in plain ops."""
+
+
+def _resident(where: Machine, size: float, times: float) -> float:
+    """The share of a benchmark's operands that it does not find in L2 the next time."""
+    return float(missing(np.array(times * size), where.device.l2_resident_bytes))
+
+
+def _gemm(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
+    m, n, k = (int(row[name]) for name in ("m", "n", "k"))
+    cold = _resident(where, (m * k + n * k + m * n) * _word(dtype), ROTATION)
+    return gemm(m, n, k, 1, dtype, where, cold=(cold, cold, cold)).device_s, host.calls("linear")
+
+
+def _product(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
+    batch, m, n, k = (int(row[name]) for name in ("batch", "m", "n", "k_reduction"))
+    cold = _resident(where, batch * (m * k + n * k + m * n) * _word(dtype), 1)
+    if op == "linear":
+        batch, m = 1, batch * m
+    return gemm(m, n, k, batch, dtype, where, cold=(cold, cold, cold)).device_s, host.calls(op)
+
+
+def _conv(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
+    size, kernel, stride = row["input_size"], row["kernel"], row["stride"]
+    out = (size + 2 * row["padding"] - kernel) // stride + 1
+    n, c, k, x, p = (
+        np.array(v) for v in (row["batch"], row["in_channels"], row["out_channels"], size * size, out)
+    )  # fmt: skip
+    shape = convolution.Shape(n, c, k, x, p, p, taps=kernel * kernel)
+    cold = _resident(where, sum(float(part) for part in shape.bytes(_word(dtype))), 1)
+    found = convolution.convolution(
+        where, shape, dtype, cold=(cold, cold, cold), three_by_three=kernel == 3 and stride == 1
+    )
+    return sum(kernel.device_s for kernel in found), host.CONVOLUTION_ALONE
+
+
+def _attention(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
+    batch, length, heads, head = (int(row[name]) for name in ("batch", "seq_len", "num_heads", "head_dim"))
+    kernel = attention.attention(where, batch, heads, length, length, head, dtype)
+    return kernel.device_s, host.calls("scaled_dot_product_attention")
+
+
+def _vector(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
+    rows, columns = row["rows"], row["cols"]
+    size = rows * columns * _word(dtype)
+    read = size * ELEMENTWISE_INPUTS.get(op, 1)
+    cold = _resident(where, read + size, 1)
+    traffic = vector.Traffic(read, size, cold, cold)
+    if op == "softmax":
+        kind = vector.WARP_SOFTMAX if columns <= 1024 else vector.BLOCK_SOFTMAX
+        return vector.rows(where, rows, columns, traffic, kind, name=op, kind="Other").device_s, host.calls(op)
+    if op == "ln":
+        kernel = vector.rows(where, rows, columns, traffic, vector.LAYER_NORM, name=op, kind="BNorm")
+        return kernel.device_s, host.calls("layer_norm")
+    return vector.elementwise(where, rows * columns, traffic).device_s, host.calls(op)
+
+
+def _word(dtype: str) -> float:
+    from mmsim.layer import BITS
+
+    return BITS[dtype] / 8
+
+
+PREDICT: dict[str, Predict] = {
+    "gemm": _gemm, "linear": _product, "bmm": _product, "conv": _conv, "attention": _attention, "vector": _vector,
+}  # fmt: skip
+
+
+# --- networks ------------------------------------------------------------------------------------
+
+
+def network(predicted_s: Mapping[str, float], measured_s: Mapping[str, float]) -> list[Pair]:
+    """Predictions beside measurements by name: networks, stages or layers; the names must be the same."""
+    only = sorted(set(predicted_s) ^ set(measured_s))
+    if only:
+        raise InputError(f"not on both sides: {', '.join(only[:5])}")
+    return [Pair(name, measured_s[name], predicted_s[name]) for name in measured_s]

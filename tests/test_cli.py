@@ -1,0 +1,109 @@
+"""The front door: a dump goes in, figures come out, without torch; bad input gives one line and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmsim import cli
+from mmsim.layer_dump import dump
+from tests.toy import toy
+
+TORCHLESS = "import sys; sys.modules['torch'] = None; from mmsim.cli import main; main()"
+
+
+@pytest.fixture
+def toy_dump(tmp_path: Path) -> str:
+    return str(dump(toy(), tmp_path / "toy.json"))
+
+
+def mmsim(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["mmsim", *arguments])
+    return cli._run()
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert mmsim(monkeypatch, *arguments, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def without_torch(*arguments: str) -> str:
+    command = [sys.executable, "-c", TORCHLESS, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_from_dump_to_figures_without_torch(toy_dump: str) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        TORCHLESS,
+        "run",
+        toy_dump,
+        "--arch",
+        "rtx_2080_ti",
+        "--arch",
+        "jetson_nano",
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    figures = json.loads(done.stdout)["architectures"]
+    assert figures["jetson_nano"]["latency_s"] > figures["rtx_2080_ti"]["latency_s"] > 0
+    for run in figures.values():
+        assert set(run["by_stage"]) == {"encoder:image", "encoder:text", "fusion", "head"}
+        assert set(run["by_modality"]) == {"image", "text", "fusion", "head"}
+        parts = sum(stage["latency_s"] for stage in run["by_stage"].values()) + run["overhead_s"]
+        assert parts == pytest.approx(run["latency_s"])
+        assert sum(layer["latency_s"] for layer in run["layers"]) + run["overhead_s"] == pytest.approx(run["latency_s"])
+
+
+def test_trace_contract(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str) -> None:
+    found = answer(monkeypatch, capsys, "trace", toy_dump, "--batch", "4")
+    assert found["workload"] == "toy" and found["variant"] == "concat" and found["batch"] == 4
+    assert found["macs"] == 4 * 10304 and found["flops"] == 2 * found["macs"]
+    assert found["parameters"] == 108 + 512 + 2880
+    assert found["layers"] == 5 and found["distinct_problems"] == 5
+    assert found["by_stage"]["encoder:image"]["macs"] == 4 * 6912
+
+
+def test_list_needs_no_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TORCHLESS, "list", "--json"], capture_output=True, text=True, timeout=60
+    )
+    assert len(json.loads(done.stdout)["workloads"]) == 9
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "verb": (["rn"], "did you mean run?"),
+    "option": (["run", "DUMP", "--arc", "x"], "--arc"),
+    "no architecture given": (["run", "DUMP"], "--arch"),
+    "workload": (["trace", "av_mnits"], "av_mnist"),
+    "architecture": (["run", "DUMP", "--arch", "rtx_2080"], "rtx_2080_ti"),
+    "no dump": (["run", "none.json", "--arch", "t4"], "none.json: no such file"),
+    "batch": (["run", "DUMP", "--arch", "t4", "--batch", "0"], "--batch"),
+    "format": (["run", "DUMP", "--arch", "t4", "--dtype", "float33"], "float33"),
+    "fusion of a dump": (["trace", "DUMP", "--fusion", "tensor"], "--fusion"),
+    "no such folder": (["run", "DUMP", "--arch", "nowhere/x.yaml"], "nowhere/x.yaml: no such file"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str, what: str
+) -> None:
+    arguments, message = BAD[what]
+    assert mmsim(monkeypatch, *(toy_dump if a == "DUMP" else a for a in arguments)) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_every_verb_explains_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    assert mmsim(monkeypatch, verb, "--help") == 0
+    assert "Usage: mmsim" in capsys.readouterr().out

@@ -1,0 +1,145 @@
+"""Kernel models: limits that physics sets, directions that must hold, and shapes worked by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmsim.arch import load
+from mmsim.arch.load import builtin_names
+from mmsim.errors import InputError
+from mmsim.gpu import Machine, machine
+from mmsim.gpu import attention as flash
+from mmsim.gpu import convolution as conv
+from mmsim.gpu.products import AMPERE_BATCHED, gemm, products
+from mmsim.gpu.vector import Traffic, elementwise
+
+GPUS = [name for name in builtin_names() if load(name).device is not None]
+SIZES = st.integers(1, 4096)
+
+
+def fma_peak(where: Machine, dtype: str) -> float:
+    tensor = where.has_tensor(dtype)
+    return where.sms * where.clock_hz * where.fma_per_clock(dtype, tensor=tensor)
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_peaks_are_the_data_sheets(name: str) -> None:
+    """FP32 TFLOPS at boost, from the data sheets."""
+    teraflops = {
+        "rtx_2080_ti": 13.45, "jetson_nano": 0.236, "jetson_orin": 5.3, "jetson_orin_32gb": 3.33, "h100_sxm": 66.9,
+        "h200": 66.9, "a100_sxm_80gb": 19.5, "a100_pcie_40gb": 19.5, "v100_pcie": 14.1, "t4": 8.1, "p100_pcie": 9.3,
+        "l4": 30.3, "l40s": 91.6, "rtx_3090": 35.6, "rtx_4090": 82.6,
+    }  # fmt: skip
+    where = machine(load(name))
+    assert 2e-12 * fma_peak(where, "float32") == pytest.approx(teraflops[name], rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["rtx_2080_ti", "jetson_nano", "h100_sxm"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@settings(max_examples=15, deadline=None)
+@given(m=SIZES, n=SIZES, k=SIZES)
+def test_a_product_is_never_faster_than_the_machine(name: str, dtype: str, m: int, n: int, k: int) -> None:
+    where = machine(load(name))
+    kernel = gemm(m, n, k, 1, dtype, where, cold=(1.0, 1.0, 1.0))
+    assert kernel.device_s > m * n * k / fma_peak(where, dtype)
+    assert kernel.device_s > kernel.dram_bytes / where.dram_peak_bytes_per_s
+    assert kernel.flops == 2 * m * n * k
+
+
+def test_many_products_at_once_equal_one_by_one() -> None:
+    where = machine(load("a100_sxm_80gb"))
+    m, n, k = np.array([64.0, 1000.0, 4096.0]), np.array([64.0, 333.0, 4096.0]), np.array([4096.0, 8.0, 512.0])
+    zero, one = np.zeros(3), np.ones(3)
+    together = products(where, m, n, k, one, "float16", cold=(zero, one, zero)).seconds
+    alone = [gemm(int(a), int(b), int(c), 1, "float16", where).device_s for a, b, c in zip(m, n, k, strict=True)]
+    assert together == pytest.approx(alone)
+
+
+def test_a_faster_memory_never_slows() -> None:
+    slow = machine(load("v100_pcie"))
+    fast = replace(slow, dram_bytes_per_s=2 * slow.dram_bytes_per_s)
+    for m, n, k in ((8, 4096, 4096), (512, 512, 512), (4096, 4096, 64)):
+        times = [gemm(m, n, k, 1, "float32", where, cold=(1.0, 1.0, 1.0)).device_s for where in (slow, fast)]
+        assert times[1] <= times[0]
+
+
+def test_waves_of_one_tile_by_hand() -> None:
+    """109 tiles of 128 x 128 on 108 SMs: the busiest SM has two, so twice the time of 108."""
+    where = machine(load("a100_pcie_40gb"))
+    cold = tuple(np.zeros(2) for _ in range(3))
+    batch = np.array([108.0, 109.0])
+    found = products(
+        where, *(np.full(2, 128.0),) * 2, np.full(2, 4096.0), batch, "float32", cold=cold, kernels=AMPERE_BATCHED
+    )
+    assert found.blocks.tolist() == [108, 109]
+    assert found.compute_s[1] / found.compute_s[0] == pytest.approx(2, rel=0.01)
+    share = where.device.cuda_share / (1 + AMPERE_BATCHED.perimeter / 64)
+    assert found.compute_s[0] == pytest.approx(128 * 128 * 4096 / (64 * share) / 1.41e9, rel=0.01)
+
+
+def test_misaligned_tensor_products_pay() -> None:
+    where = machine(load("rtx_2080_ti"))
+    assert (
+        gemm(4096, 4096, 4097, 1, "float16", where).device_s
+        > 1.5 * gemm(4096, 4096, 4096, 1, "float16", where).device_s
+    )
+
+
+def test_tf32_convolution_is_faster_than_float32() -> None:
+    where = machine(load("a100_sxm_80gb"))
+    n, c, k, x, p = (np.array(v) for v in (32.0, 256.0, 256.0, 784.0, 28.0))
+    shape = conv.Shape(n, c, k, x, p, p, taps=1.0)
+    (tf32,), (fp32,) = (conv.convolution(where, shape, dtype) for dtype in ("tfloat32", "float32"))
+    assert tf32.device_s < fp32.device_s / 2
+
+
+def test_winograd_is_taken_where_it_wins() -> None:
+    where = machine(load("v100_pcie"))
+    n, c, k, x, p = (np.array(v) for v in (32.0, 256.0, 256.0, 784.0, 28.0))
+    shape = conv.Shape(n, c, k, x, p, p)
+    (with_it,) = conv.convolution(where, shape, "float32", three_by_three=True)
+    (without,) = conv.convolution(where, shape, "float32")
+    assert with_it.name.startswith("winograd") and with_it.device_s < without.device_s
+
+
+def test_channels_first_half_precision_is_rearranged() -> None:
+    where = machine(load("rtx_2080_ti"))
+    n, c, k, x, p = (np.array(v) for v in (8.0, 64.0, 64.0, 3136.0, 56.0))
+    shape = conv.Shape(n, c, k, x, p, p)
+    assert [kernel.name.split("_")[0] for kernel in conv.convolution(where, shape, "float16")] == [
+        "nchw",
+        "implicit",
+        "nhwc",
+    ]
+    assert len(conv.convolution(where, shape, "float16", channels_last=True)) == 1
+
+
+def test_streaming_reaches_the_memorys_bandwidth() -> None:
+    where = machine(load("v100_pcie"))
+    size = 2.0**30
+    kernel = elementwise(where, size / 4, Traffic(size, size))
+    assert kernel.bound == "DRAM"
+    assert 2 * size / kernel.device_s == pytest.approx(where.dram_bytes_per_s, rel=0.01)
+
+
+def test_causal_attention_is_about_half() -> None:
+    where = machine(load("h100_sxm"))
+    full, causal = (flash.attention(where, 8, 16, 4096, 4096, 64, "bfloat16", causal=c).device_s for c in (False, True))
+    assert 0.45 < causal / full < 0.65
+
+
+def test_the_power_limit_bites_on_long_kernels_only() -> None:
+    where = machine(load("t4"))
+    small, large = gemm(512, 512, 512, 1, "float32", where), gemm(8192, 8192, 8192, 1, "float32", where)
+    assert small.flops / small.device_s > 0.9 * large.flops / large.device_s
+    assert large.flops / large.device_s < 0.5 * 2 * fma_peak(where, "float32")
+
+
+def test_an_accelerator_is_no_gpu() -> None:
+    with pytest.raises(InputError, match="eyeriss_like: is not a GPU"):
+        machine(load("eyeriss_like"))
