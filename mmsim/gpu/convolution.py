@@ -51,8 +51,8 @@ _WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
     "cuda": replace(_BASE, tiles=_TILES, efficiency=1.0, perimeter=7.0, k_clocks=2.0),
     "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.78, pads=True),
-    "ampere": replace(TENSOR, splits=(1,), k_step=32, efficiency=0.85, pads=True),
-    "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.85, pads=True),
+    "ampere": replace(TENSOR, splits=(1,), k_step=32, efficiency=0.9, pads=True),
+    "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
 FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.42, perimeter=0.0, k_clocks=20.0)
 BATCHED = replace(_BASE, efficiency=0.72, perimeter=3.0, k_clocks=50.0)
@@ -102,7 +102,7 @@ def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
     )
 
 
-DEPTHWISE = 0.45  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
+DEPTHWISE = 0.2  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
 
 
 def convolution(
