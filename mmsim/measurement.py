@@ -118,6 +118,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: Peak | None = None
     energy: Energy | None = None
     host_s: Spread | None = None
+    host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
     cache: Literal["warm", "cold"] = "warm"
     unmapped_share: float = 0.0
     notes: list[str] = []
@@ -167,3 +168,5 @@ def _figures(measured: Measurement) -> Iterable[tuple[str, Spread]]:
     for name, stage in measured.stages.items():
         if stage.wall_s is not None:
             yield f"stages.{name}.wall_s", stage.wall_s
+    for name, step in measured.host_steps.items():
+        yield f"host_steps.{name}", step

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from mmsim import gpu, schedule
@@ -17,9 +18,12 @@ from mmsim.schedule import Memory
 from mmsim.size import concrete
 from mmsim.solution import Objective, Solution
 
-Solve: TypeAlias = Callable[[Problem], Solution]
+Solve: TypeAlias = Callable[[Problem, Arch, Objective], Solution]
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (done, of) as distinct problems are solved."""
+
+MAPPINGS = 300_000
+"""Mappings judged for each distinct shape of a network unless told otherwise: some tenths of a second each."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def run(
     *,
     mode: Mode = "eager",
     objective: Objective = "edp",
-    solve: Callable[[Problem, Arch, Objective], Solution] | None = None,
+    solve: Solve | None = None,
     best: bool = False,
     progress: Progress = lambda done, of: None,
 ) -> Run:
@@ -169,20 +173,22 @@ def _solved(
     graph: Graph,
     arch: Arch,
     objective: Objective,
-    solve: Callable[[Problem, Arch, Objective], Solution] | None,
+    solve: Solve | None,
     progress: Progress,
 ) -> dict[Problem, Solution]:
     if solve is None:
         from mmsim.nest.solve import solve as builtin
 
-        solve = builtin
+        solve = partial(builtin, mappings=MAPPINGS)
     problems = list(graph.distinct_problems())
-    solutions = {}
+    ones: dict[Problem, Solution] = {}  # problems that differ in their number of instances are solved together
     for done, problem in enumerate(problems):
         progress(done, len(problems))
-        solutions[problem] = solve(problem, arch, objective)
+        one = replace(problem, instances=1)
+        if one not in ones:
+            ones[one] = solve(one, arch, objective)
     progress(len(problems), len(problems))
-    return solutions
+    return {p: ones[replace(p, instances=1)].times(concrete(p.instances)) for p in problems}
 
 
 def _on_accelerator(layer: Layer, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:
@@ -229,8 +235,6 @@ def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
 
 
 def _with_best(cost: LayerCost, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:
-    from dataclasses import replace
-
     found = tuple(solutions[problem] for problem in graph.problems(cost.layer))
     return replace(cost, best_s=sum(solution.latency_s for solution in found), solutions=found)
 

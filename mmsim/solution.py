@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 Objective: TypeAlias = Literal["latency", "energy", "edp"]
@@ -19,6 +19,11 @@ class Traffic:
     updates: float
     bytes: float
     energy_j: float
+
+    def times(self, count: int) -> Traffic:
+        """The traffic of `count` runs."""
+        moved = {name: getattr(self, name) * count for name in ("reads", "fills", "updates", "bytes", "energy_j")}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,17 @@ class Solution:
     proof: Literal["optimal", "gap", "model"] = "model"
     lower_bound: float | None = None
     detail: str = ""
+
+    def times(self, count: int) -> Solution:
+        """The same problem run `count` times, one after the other; `lower_bound` stays that of one."""
+        if count == 1:
+            return self
+        return replace(
+            self,
+            latency_s=self.latency_s * count,
+            energy_j=self.energy_j * count,
+            traffic=tuple(one.times(count) for one in self.traffic),
+        )
 
     @property
     def edp(self) -> float:

@@ -9,7 +9,7 @@ trained through it. Sizes stay symbolic.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -35,8 +35,11 @@ CONSTANT = frozenset(
 """Operations through which no gradient flows."""
 
 
-def training_graph(graph: Graph, *, optimizer: Optimizer = "sgd") -> Graph:
+def training_graph(graph: Graph, *, optimizer: Optimizer = "sgd", frozen: tuple[str, ...] = ()) -> Graph:
     """The layers of one step: `graph`'s own, then backward, then the update of every parameter with a gradient.
+
+    Parameters whose path is or begins with one of `frozen` are not trained,
+     and no gradient goes further back than needed.
 
     Dropout and batch normalisation, traced in evaluation, run as in training. Raises `InputError` for a graph that is a
     training step already, an optimizer other than ``sgd`` (with momentum), ``adam`` and ``adamw``, and a network
@@ -47,7 +50,7 @@ def training_graph(graph: Graph, *, optimizer: Optimizer = "sgd") -> Graph:
     if optimizer not in STATE:
         raise InputError(f"unknown optimizer {optimizer!r}: one of {', '.join(STATE)}")
     forward = tuple(_in_training(layer) for layer in graph.layers)
-    backward = _Backward(forward)
+    backward = _Backward(forward, frozen)
     for out in graph.outputs:
         if out.name in backward.active:
             backward.add(_loss(out))
@@ -68,8 +71,8 @@ def training_graph(graph: Graph, *, optimizer: Optimizer = "sgd") -> Graph:
 class _Backward:
     """Backward layers as they are found, last forward layer first, and the gradients known so far."""
 
-    def __init__(self, forward: tuple[Layer, ...]) -> None:
-        self.active = _active(forward)
+    def __init__(self, forward: tuple[Layer, ...], frozen: tuple[str, ...]) -> None:
+        self.active = _active(forward, frozen)
         self.layers: list[Layer] = []
         self.of_weights: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, gradient
         self.count: Counter[str] = Counter()
@@ -139,9 +142,10 @@ class _Backward:
         return list(parts)
 
 
-def _active(layers: Iterable[Layer]) -> frozenset[str]:
+def _active(layers: tuple[Layer, ...], frozen: tuple[str, ...]) -> frozenset[str]:
     """The tensors that lead back to a parameter: those whose gradients are worked out."""
-    active = {t.name for layer in layers for t in layer.tensors if t.role == "weight" and _is_real(t)}
+    parameters = (t for layer in layers for t in layer.tensors if t.role == "weight" and _is_real(t))
+    active = {t.name for t in parameters if not any(t.name == f or t.name.startswith(f"{f}.") for f in frozen)}
     for layer in layers:
         if layer.kind not in CONSTANT and any(t.name in active for t in layer.tensors):
             active |= {out.name for out in layer.outputs if _is_real(out)}

@@ -28,6 +28,20 @@ def convolution(stride: int = 1, dilation: int = 1, bits: int = 16) -> Problem:
     )
 
 
+def depthwise() -> Problem:
+    """16 channels of 28x28, each filtered by its own 3x3 kernel with stride 2."""
+    return Problem(
+        "mac",
+        (("N", 1), ("G", 16), ("P", 14), ("Q", 14), ("R", 3), ("S", 3)),
+        (
+            DataSpace("Weights", ranks("G", "R", "S"), 8),
+            DataSpace("Inputs", (*ranks("N", "G"), (("P", 2), ("R", 1)), (("Q", 2), ("S", 1))), 8),
+            DataSpace("Outputs", ranks("N", "G", "P", "Q"), 8, is_output=True),
+        ),
+        family="conv",
+    )
+
+
 def product(m: int = 32, n: int = 48, k: int = 64, batch: int = 1, bits: int = 16) -> Problem:
     """A (batched) matrix product; without a batch its weights are shared."""
     b = ("B",) if batch > 1 else ()

@@ -21,7 +21,7 @@ from mmsim.arch.load import load
 from mmsim.arch.model import Arch, Compute, Storage
 from mmsim.arch.tables import read_art, read_ert
 from mmsim.energy import arithmetic as ar
-from mmsim.energy import complete, tables
+from mmsim.energy import filled, tables
 from mmsim.energy.compound import Classes, parse
 from mmsim.energy.estimate import MODELS, Process, estimate
 from mmsim.energy.library import library
@@ -182,7 +182,7 @@ def test_what_the_architecture_gives_stays() -> None:
     energy, area = tables(arch)
     assert energy["L2"] == {"read": 7.0, "write": 8.0, "update": 8.0} and area["mac"] == 5.0
     assert set(energy) == set(area) == {"DRAM", "L2", "SMEM", "RF", "mac"}
-    again = complete(arch)
+    again = filled(arch)
     assert tables(again) == (again.energy_pj, again.area_um2) == (energy, area)
 
 

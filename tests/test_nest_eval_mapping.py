@@ -36,6 +36,10 @@ def test_loops_are_innermost_first_and_unmentioned_ones_are_of_one_step() -> Non
     assert to_text(mapping) == "DRAM [A B Z] M3 K3 | PE M4,2(X)"
 
 
+def test_a_fan_out_goes_by_its_own_name_too() -> None:
+    assert parse([GOOD[0], {**GOOD[1], "target": "PE"}], ARCH, PROBLEM) == parse(GOOD, ARCH, PROBLEM)
+
+
 def test_a_dimension_may_lie_on_both_axes() -> None:
     level = Level("PE", spatial=(Loop("M", 4), Loop("M", 2)), split=1)
     problem = Problem("mac", (("M", 16), ("K", 3)), PROBLEM.data_spaces)
@@ -70,11 +74,18 @@ def test_written_and_read_back(data: st.DataObject) -> None:
         ({"type": "dataspace", "keep": ["Q"]}, "unknown data space 'Q'"),
         ({"target": ["DRAM"]}, "mapping.0.target: ['DRAM'] is not one of"),
         ({"type": {}}, "mapping.0.type: {} is not one of"),
+        ({"skew": 3}, "mapping.0.skew: not supported"),
+        ({"no_reuse": ["A"]}, "mapping.0.no_reuse: not supported; give it among the architecture's constraints"),
     ],
 )
 def test_refused_in_one_line(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        parse([{**GOOD[0], **change}, *GOOD[1:]], ARCH, PROBLEM, file="m.yaml")
+        parse(
+            [{**(GOOD[0] if "keep" not in change else {"target": "DRAM"}), **change}, *GOOD[1:]],
+            ARCH,
+            PROBLEM,
+            file="m.yaml",
+        )
     text = str(caught.value)
     assert text.startswith("m.yaml: ")
     assert said in text

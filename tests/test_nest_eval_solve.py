@@ -172,7 +172,7 @@ def test_evaluate_refuses_a_bad_problem(tmp_path: Path, problem: Any, said: str)
         ({"M": "many"}, "instance.M: unknown name 'many'"),
         ({"M": None}, "instance.M: missing"),
         ({"Q": 3}, "instance.Q: is neither a dimension nor a coefficient"),
-        ({"densities": {}}, "instance.densities: sparse problems are not supported"),
+        ({"m": 3}, "instance.m: is neither a dimension nor a coefficient of the shape; did you mean M?"),
     ],
 )
 def test_evaluate_refuses_a_bad_size(tmp_path: Path, change: dict[str, Any], said: str) -> None:

@@ -20,12 +20,12 @@ from mmsim.tracing import capture, lower
 
 
 class Convolutions(nn.Module):
-    def __init__(self, groups: int = 8) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 7, stride=2, padding=3)
-        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=groups)
-        self.grouped = nn.Conv2d(8, 12, 3, dilation=2, groups=(groups + 1) // 2)
-        self.up = nn.ConvTranspose2d(12, 6, 4, stride=2, groups=(groups + 3) // 4)
+        self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+        self.grouped = nn.Conv2d(8, 12, 3, dilation=2, groups=4)
+        self.up = nn.ConvTranspose2d(12, 6, 4, stride=2, groups=2)
         self.line = nn.Conv1d(6, 4, 5)
         self.volume = nn.Conv3d(1, 2, 2)
 

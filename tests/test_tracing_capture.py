@@ -262,6 +262,7 @@ def test_values_of_activations_need_a_real_run() -> None:
 
     captured = capture(Branch(), torch.ones(2))
     assert captured.meta["route"] == "recorder-real"
+    assert capture(Branch(), torch.ones(2, device="meta")).meta["route"] == "recorder-real"
 
 
 def test_a_module_that_raises_is_one_clear_error() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from mmsim.workloads import Network, get
 
@@ -64,24 +65,17 @@ def agrees(figure: str, value: int) -> bool:
 
 
 def unclaimed_operations(network: Network) -> list[str]:
-    """Operations of a run that happen outside every module that a stage claims."""
-    depth, found = 0, []
+    """Operations of a run that happen outside every module that a stage claims, or a part of it."""
+    root, found, tracker = type(network.module).__name__, [], ModuleTracker()
+    claimed = tuple(f"{root}.{path}" for path in network.stages)
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if depth == 0:
+            if not any(f"{path}.".startswith(f"{stage}.") for path in tracker.parents for stage in claimed):
                 found.append(str(op))
             return op(*args, **(kwargs or {}))
 
-    def move(by: int) -> None:
-        nonlocal depth
-        depth += by
-
-    for path in network.stages:
-        part = network.module.get_submodule(path)
-        part.register_forward_pre_hook(lambda *_: move(+1))
-        part.register_forward_hook(lambda *_: move(-1))
     inputs = {name: tensor.to("meta") for name, tensor in network.inputs.items()}
-    with torch.no_grad(), Watch():
+    with torch.no_grad(), Watch(), tracker:
         network.module(**inputs)
     return found

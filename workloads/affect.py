@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, nn
 
 from mmsim.workloads import fusion, text
-from mmsim.workloads.base import Choice, HostStep, MultiModal, Preprocess, normal
+from mmsim.workloads.base import Choice, MultiModal, normal
 from mmsim.workloads.blocks import MLP, GRULast
+from mmsim.workloads.end_to_end import HostStep, Preprocess
 from mmsim.workloads.mult import MulT
 from mmsim.workloads.preprocess import tokenizer
 from mmsim.workloads.preprocess.audio import waveform

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from mmsim.workloads import fusion
-from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, uniform
+from mmsim.workloads.base import Choice, MultiModal, Workload, uniform
 from mmsim.workloads.blocks import MLP, LeNet
+from mmsim.workloads.end_to_end import Preprocess
 from mmsim.workloads.preprocess.audio import SpectrogramPicture, waveform
 from mmsim.workloads.preprocess.picture import UnitRange, picture
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import math
-import statistics
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmsim.errors import InputError
+from mmsim.workloads.end_to_end import EndToEnd, HostStep, Preprocess, behind
 
 
 @dataclass(frozen=True)
@@ -43,38 +42,6 @@ class Choice:
     def uses(self, modality: str) -> bool:
         """Whether this network has a branch for the modality."""
         return self.modality in (None, modality)
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """One modality's way from raw data to inputs of the network.
-
-    ``module`` takes the tensors of ``raw`` in order and returns the tensors named in ``gives``.
-    """
-
-    modality: str
-    module: nn.Module
-    raw: dict[str, Tensor]
-    gives: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class HostStep:
-    """Preprocessing that stays on the host, such as tokenisation: calling ``run`` gives inputs of the network."""
-
-    modality: str
-    name: str
-    run: Callable[[], dict[str, Tensor]]
-
-    def seconds(self, repeats: int = 5) -> float:
-        """The median time of a run on this host, after one that is not counted."""
-        self.run()
-        times = []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            self.run()
-            times.append(time.perf_counter() - start)
-        return statistics.median(times)
 
 
 @dataclass(frozen=True)
@@ -212,32 +179,6 @@ class MultiModal(nn.Module):
 
         features = [encoder(*taken_by(modality)) for modality, encoder in self.encoders.items()]
         return self.head(self.fusion(*features), *taken_by("head"))
-
-
-class EndToEnd(nn.Module):
-    """A network behind the preprocessing of its modalities, from raw data."""
-
-    def __init__(self, steps: tuple[Preprocess, ...], network: nn.Module) -> None:
-        super().__init__()
-        self.preprocess = nn.ModuleDict({step.modality: step.module for step in steps})
-        self.network = network
-        self.steps = {step.modality: (tuple(step.raw), step.gives) for step in steps}
-
-    def forward(self, **inputs: Tensor) -> Tensor:
-        for modality, module in self.preprocess.items():
-            raw, gives = self.steps[modality]
-            out = module(*(inputs.pop(name) for name in raw))
-            inputs |= zip(gives, (out,) if isinstance(out, Tensor) else out, strict=True)
-        return self.network(**inputs)
-
-
-def behind(
-    steps: tuple[Preprocess, ...], network: nn.Module, inputs: dict[str, Tensor]
-) -> tuple[EndToEnd, dict[str, Tensor]]:
-    """The network behind preprocessing, and its inputs with raw data in place of what preprocessing gives."""
-    made = {name for step in steps for name in step.gives}
-    kept = {name: tensor for name, tensor in inputs.items() if name not in made}
-    return EndToEnd(steps, network), kept | {name: tensor for step in steps for name, tensor in step.raw.items()}
 
 
 def stages_of(module: nn.Module) -> dict[str, str]:

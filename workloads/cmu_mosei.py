@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from mmsim.workloads import affect
-from mmsim.workloads.base import Choice, HostStep, Preprocess, Workload
+from mmsim.workloads.base import Choice, Workload
+from mmsim.workloads.end_to_end import HostStep, Preprocess
 from mmsim.workloads.preprocess.speech import MoseiFeatures
 
 PAPER = {"vision": 713, "audio": 74, "language": affect.BERT}

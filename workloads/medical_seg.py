@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mmsim.errors import InputError
-from mmsim.workloads.base import Choice, Preprocess, Workload, normal
+from mmsim.workloads.base import Choice, Workload, normal
+from mmsim.workloads.end_to_end import Preprocess
 from mmsim.workloads.preprocess.mri import BrainCube, heads
 
 SCANS = ("flair", "t1ce", "t1", "t2")
@@ -110,23 +111,21 @@ class TransformerLayer(nn.Module):
 class ScanEncoder(nn.Module):
     """One scan's U-Net encoder, and a transformer layer over the tokens of its coarsest map.
 
-    Gives the five maps, the tokens [B, L, 512], L = (cube / 16)^3, and their positions [1, L, 512], which
-    fusion adds again.
+    Gives the five maps and the tokens [B, L, 512], L = (cube / 16)^3. Fusion reads the positions again.
     """
 
     def __init__(self, channel: int, tokens: int) -> None:
         super().__init__()
         self.unet = Encoder(channel)
         self.tokenise = nn.Conv3d(16 * WIDTH, TOKEN, 1)
-        self.positions = nn.Parameter(torch.zeros(tokens, TOKEN))
+        self.positions = nn.Parameter(torch.zeros(1, tokens, TOKEN))
         self.transformer = TransformerLayer()
         self.uncalled = nn.Conv3d(TOKEN, 16 * WIDTH, 1)  # the published code registers it and never calls it
 
-    def forward(self, scans: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+    def forward(self, scans: Tensor) -> tuple[list[Tensor], Tensor]:
         maps = self.unet(scans)
         tokens = self.tokenise(maps[-1]).flatten(2).transpose(1, 2)  # [B, L, 512]
-        positions = self.positions.unsqueeze(0)
-        return maps, self.transformer(tokens, positions), positions
+        return maps, self.transformer(tokens, self.positions)
 
 
 class InterModal(nn.Module):
@@ -265,7 +264,8 @@ class MMFormer(nn.Module):
         self.head = Head()
 
     def forward(self, scans: Tensor, mask: Tensor) -> Tensor | tuple[Tensor, ...]:
-        maps, tokens, positions = zip(*(encoder(scans) for encoder in self.encoders.values()), strict=True)
+        maps, tokens = zip(*(encoder(scans) for encoder in self.encoders.values()), strict=True)
+        positions = [encoder.positions for encoder in self.encoders.values()]
         skips, fused = self.fusion([levels[:-1] for levels in maps], tokens, positions, mask)
         return self.head(skips, fused, maps)
 

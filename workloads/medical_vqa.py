@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mmsim.workloads import text
-from mmsim.workloads.base import Choice, HostStep, MultiModal, Preprocess, Workload, tokens, uniform
+from mmsim.workloads.base import Choice, MultiModal, Workload, tokens, uniform
 from mmsim.workloads.blocks import MLP
+from mmsim.workloads.end_to_end import HostStep, Preprocess
 from mmsim.workloads.preprocess import tokenizer
 from mmsim.workloads.preprocess.picture import Square, UnitRange, picture
 from mmsim.workloads.trunks import DenseNet, ResNet

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from mmsim.workloads import fusion, text
-from mmsim.workloads.base import Choice, HostStep, MultiModal, Preprocess, Workload, uniform
+from mmsim.workloads.base import Choice, MultiModal, Workload, uniform
 from mmsim.workloads.blocks import MaxoutMLP
+from mmsim.workloads.end_to_end import HostStep, Preprocess
 from mmsim.workloads.preprocess import tokenizer
 from mmsim.workloads.preprocess.picture import Caffe, Square, picture
 from mmsim.workloads.trunks import VGG

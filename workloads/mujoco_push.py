@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, normal, uniform
+from mmsim.workloads.base import Choice, MultiModal, Workload, normal, uniform
 from mmsim.workloads.blocks import MLP
+from mmsim.workloads.end_to_end import Preprocess
 from mmsim.workloads.fusion import ConcatLinear, OuterProduct
 from mmsim.workloads.mult import MulT
 from mmsim.workloads.preprocess.signals import Window

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from mmsim.workloads import affect, fusion, text
-from mmsim.workloads.base import Choice, HostStep, MultiModal, Preprocess, Workload, normal
+from mmsim.workloads.base import Choice, MultiModal, Workload, normal
 from mmsim.workloads.blocks import MLP
+from mmsim.workloads.end_to_end import HostStep, Preprocess
 from mmsim.workloads.preprocess.face import video
 from mmsim.workloads.preprocess.picture import Frames
 from mmsim.workloads.preprocess.speech import MustardFeatures

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from mmsim.workloads.base import Choice, MultiModal, Preprocess, Workload, normal, uniform
+from mmsim.workloads.base import Choice, MultiModal, Workload, normal, uniform
+from mmsim.workloads.end_to_end import Preprocess
 from mmsim.workloads.fusion import Sum
 from mmsim.workloads.preprocess.lidar import BirdsEye, sweep
 from mmsim.workloads.preprocess.picture import CentreCrop, ImageNet, picture

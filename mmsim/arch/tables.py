@@ -43,17 +43,21 @@ def parse_art(value: object, *, file: str) -> dict[str, float]:
 
 
 def with_tables(
-    arch: Arch, ert: Mapping[str, Mapping[str, float]] | None = None, art: Mapping[str, float] | None = None
+    arch: Arch,
+    ert: Mapping[str, Mapping[str, float]] | None = None,
+    art: Mapping[str, float] | None = None,
+    *,
+    file: str | None = None,
 ) -> Arch:
     """`arch` with these tables in place of its own; entries for components it lacks are left out.
 
-    Raises `InputError` when the ERT has no entry for a memory or for the compute. As in Timeloop, a
+    Raises `InputError`, naming `file`, when the ERT has no entry for a memory or for the compute. As in Timeloop, a
     memory's own ``vector_access_energy`` goes before the ERT.
     """
     names = {storage.name for storage in arch.storages} | {arch.compute.name}
     if ert is not None:
         for name in sorted(names - set(ert)):
-            raise InputError(f"no entry for {name!r}", field="ERT.tables")
+            raise InputError(f"no entry for {name!r}", file=file, field="ERT.tables")
         own = {name: table for name, table in arch.energy_pj.items() if name in _fixed(arch)}
         arch = replace(arch, energy_pj={name: own.get(name, ert[name]) for name in ert if name in names})
     if art is not None:

@@ -9,7 +9,7 @@ from mmsim import files
 from mmsim.arch.model import Arch
 from mmsim.backends import external
 from mmsim.emit import accelforge
-from mmsim.energy import complete
+from mmsim.energy import filled
 from mmsim.errors import InputError
 from mmsim.problem import Problem
 from mmsim.size import concrete
@@ -27,9 +27,7 @@ def missing() -> str | None:
     return None if external.can_import(interpreter, "accelforge") else f"{interpreter} has no AccelForge"
 
 
-def solve(
-    problem: Problem, arch: Arch, objective: Objective = "edp", *, timeout_s: float | None = 600.0
-) -> Solution:
+def solve(problem: Problem, arch: Arch, objective: Objective = "edp", *, timeout_s: float | None = 600.0) -> Solution:
     """The best mapping that AccelForge finds, judged by its own model; its mapping is not handed over.
 
     Energies that `arch` lacks come from the built-in models. Raises `InputError` for a problem that
@@ -38,7 +36,7 @@ def solve(
     reason = missing()
     if reason:
         raise InputError(f"the accelforge back end is not installed: {reason}; {INSTALL}")
-    parts = {"workload": accelforge.workload(problem), "arch": accelforge.architecture(complete(arch))}
+    parts = {"workload": accelforge.workload(problem), "arch": accelforge.architecture(filled(arch))}
     with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
         path = files.write_yaml(Path(folder) / "input.yaml", parts)
         job = {"file": str(path), "metric": METRICS[objective]}

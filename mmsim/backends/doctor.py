@@ -31,7 +31,7 @@ def findings() -> list[Finding]:
         _binary("timeloop-model", "judging mappings by the real Timeloop", timeloop.INSTALL),
         _binary("timeloop-mapper", "the timeloop back end", timeloop.INSTALL),
         _front_end(),
-        _binary("accelergy", "energies by Accelergy's plug-ins", "install Accelergy-Project/accelergy and its plug-ins"),
+        _binary("accelergy", "energies by Accelergy's plug-ins", "install Accelergy and its plug-ins"),
         _accelforge(),
     ]
 
@@ -50,7 +50,7 @@ def _binary(name: str, use: str, get: str) -> Finding:
 
 def _gpu() -> Finding:
     found = shutil.which("nvidia-smi")
-    return Finding("NVIDIA driver", found is not None, found or "", "measuring on a GPU", "a machine with an NVIDIA GPU")
+    return Finding("NVIDIA driver", found is not None, found or "", "measuring on a GPU", "a machine that has one")
 
 
 def _front_end() -> Finding:

@@ -17,7 +17,7 @@ from mmsim.backends import external
 from mmsim.backends.statistics import Statistics, read
 from mmsim.emit import accelergy, timeloop
 from mmsim.emit.folder import problem_file
-from mmsim.energy import complete
+from mmsim.energy import filled
 from mmsim.errors import InputError
 from mmsim.nest.mapping import Mapping
 from mmsim.problem import Problem
@@ -87,10 +87,10 @@ def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any]) -> Statis
     if reason:
         raise InputError(f"the timeloop back end is not installed: {reason}; {INSTALL}")
     if not arch.energy_pj and not accelergy_installed():
-        arch = complete(arch)
+        arch = filled(arch)
     parts = {"architecture": timeloop.architecture(arch), **parts}
     if arch.energy_pj:
-        arch = complete(arch)  # Timeloop wants every component in the tables
+        arch = filled(arch)  # Timeloop wants every component in the tables
         parts |= {"ERT": accelergy.ert(arch, arch.energy_pj), "ART": accelergy.art(arch, arch.area_um2)}
     path = files.write_yaml(folder / "input.yaml", parts)
     external.run_job(external.python(PYTHON), SCRIPT, {"action": action, "files": [str(path)], "out": str(folder)})

@@ -40,15 +40,17 @@ def command(
     layers and stages that use it and how often. Energies and areas that the architecture does not
     give are filled in from the built-in component models.
     """
+    from mmsim import files
     from mmsim.arch import load
     from mmsim.cli.run import concrete_graph
     from mmsim.emit import folder
-    from mmsim.energy import complete
+    from mmsim.energy import filled
 
-    arch = complete(load(architecture))
+    arch = filled(load(architecture))
     graph = concrete_graph(source.graph(), batch)
     graph = graph.cast(dtype) if dtype is not None else graph
-    rows = folder.emit_graph(graph, arch, output, cast(Any, objective), form=cast(Any, form))
+    index = folder.emit_graph(graph, arch, output, cast(Any, objective), form=form)
+    rows = files.read_yaml(index)["problems"]
     said = [row for row in rows if row["file"]]
     value = {
         "workload": graph.workload,
@@ -58,7 +60,7 @@ def command(
         "folder": str(output),
         "problems": len(rows),
         "files": len({row["file"] for row in said}),
-        "not_said": {row["family"] or row["kind"]: row["why"] for row in rows if not row["file"]},
+        "without_file": {row["family"] or row["kind"]: row["why"] for row in rows if not row["file"]},
     }
 
     def table() -> None:

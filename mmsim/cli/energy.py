@@ -45,6 +45,7 @@ def command(architecture: str, components: Path | None, output: Path | None, as_
     def table() -> None:
         from mmsim.report.table import show, si
 
+        whole_mm2 = sum(area[name] * arch.instances(name) for name in area) * 1e-6
         actions = list(dict.fromkeys(action for table in energy.values() for action in table))
         show(
             f"{arch.name}: energy per action, area of one instance",
@@ -58,7 +59,7 @@ def command(architecture: str, components: Path | None, output: Path | None, as_
                 )
                 for name, table in energy.items()
             ],
-            note=f"area in all {sum(area[name] * arch.instances(name) for name in area) * 1e-6:.4g} mm^2, DRAM and wires apart",
+            note=f"area in all {whole_mm2:.4g} mm^2, DRAM and wires apart",
         )
 
     answer(value, table, as_json=as_json)

@@ -50,13 +50,11 @@ def command(
     search, it gives a bound that no mapping can beat. Only --time makes the answer depend on the
     machine.
     """
-    from mmsim.arch import load
-    from mmsim.arch.tables import read_art, read_ert, with_tables
+    from mmsim.cli.evaluate import architecture
     from mmsim.nest import problem_file as problems
     from mmsim.nest.search import best_mapping
 
-    arch = load(arch_name)
-    arch = with_tables(arch, read_ert(ert) if ert else None, read_art(art) if art else None)
+    arch = architecture(arch_name, ert, art)
     problem = problems.read(problem_file, word_bits=arch.compute.word_bits)
     found = best_mapping(problem, arch, objective, time_s=time_s, mappings=mappings)
     answer(_as_dict(found, arch, problem), lambda: _show(found, arch), as_json=as_json, output=output)

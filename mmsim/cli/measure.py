@@ -107,6 +107,9 @@ def _tables(measured: Measurement) -> None:
         ("layer", "op", "stage", "time", "spread"),
         [(t.name, t.op, t.stage, si(t.device_s.median, "s"), percent(t.device_s.relative)) for t in slowest],
     )
+    if measured.host_steps:
+        rows = [(name, si(time.median, "s"), percent(time.relative)) for name, time in measured.host_steps.items()]
+        show("On the host, before the network", ("step", "time", "spread"), rows)
     if measured.memory:
         memory = measured.memory
         parts = (memory.weights_bytes, memory.inputs_bytes, memory.intermediates_bytes)

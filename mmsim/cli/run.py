@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +15,6 @@ from mmsim.errors import InputError
 if TYPE_CHECKING:
     from mmsim.arch.model import Arch
     from mmsim.graph import Graph
-    from mmsim.run import Run
 
 
 @click.command()
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     "--mode", type=click.Choice(["eager", "graph", "fused"]), default="eager", show_default=True, help="GPUs."
 )
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
-@click.option("--best/--no-best", default=True, show_default=True, help="GPUs: also what the best mapping could reach.")
+@click.option("--best", is_flag=True, help="GPUs: also what the best mapping on the same machine could reach (slower).")
+@click.option(
+    "--mappings", type=click.IntRange(min=1), default=300_000, show_default=True, help="Judged per distinct shape."
+)
 @click.option("--layers", type=click.IntRange(min=0), default=0, help="Show this many of the slowest layers.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write dump, Timeloop and Accelergy files."
@@ -41,6 +44,7 @@ def command(
     mode: str,
     objective: str,
     best: bool,
+    mappings: int,
     layers: int,
     out: Path | None,
     as_json: bool,
@@ -48,12 +52,14 @@ def command(
 ) -> None:
     """Evaluate NETWORK on architectures: latency, energy and bound per stage and modality.
 
-    A GPU runs what its kernel library would; beside it stands what the best mapping on the same
-    machine could reach. Other architectures run the best mapping of every layer. Equal shapes are
+    A GPU runs what its kernel library would; with --best there stands beside it what the best mapping
+    on the same machine could reach: the room for better kernels. Other architectures run the best mapping of every layer. Equal shapes are
     solved once.
     """
     from mmsim.arch import load
     from mmsim.energy import filled
+    from mmsim.nest.solve import solve as builtin
+    from mmsim.report import progress
     from mmsim.run import record, run
 
     machines = [filled(load(name)) for name in architectures]
@@ -61,12 +67,12 @@ def command(
     at_batch = concrete_graph(network, batch)
     if dtype is not None:
         at_batch = at_batch.cast(dtype)
-    runs = [
-        _with_progress(lambda progress, arch=arch: run(  # type: ignore[misc]
-            at_batch, arch, mode=cast(Any, mode), objective=cast(Any, objective), best=best, progress=progress
-        ), arch.name)
-        for arch in machines
-    ]  # fmt: skip
+    solve = partial(builtin, mappings=mappings)
+    how: Any = {"mode": mode, "objective": objective, "best": best, "solve": solve}
+    runs = []
+    for arch in machines:
+        with progress.counter(f"{arch.name}: distinct shapes") as step:
+            runs.append(run(at_batch, arch, **how, progress=step))
     if out is not None:
         _write(network, at_batch, machines, out)
     value = {
@@ -100,18 +106,6 @@ def concrete_graph(graph: Graph, batch: int) -> Graph:
     if graph.symbols:
         raise InputError(f"give {', '.join(sorted(graph.symbols))} a value with --set", field="--set")
     return graph
-
-
-def _with_progress(work: Any, title: str) -> Run:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    with Progress(
-        TextColumn(f"{title}: distinct shapes"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True),
-        transient=True,
-    ) as bar:  # fmt: skip
-        task = bar.add_task("", total=None)
-        return cast("Run", work(lambda done, of: bar.update(task, completed=done, total=of)))
 
 
 def _write(network: Graph, at_batch: Graph, machines: list[Arch], out: Path) -> None:

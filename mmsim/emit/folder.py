@@ -12,13 +12,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsim import files
 from mmsim.arch.model import Arch
-from mmsim.emit import accelergy, timeloop
+from mmsim.emit import accelergy, accelforge, timeloop, zigzag
 from mmsim.problem import Problem
 from mmsim.size import concrete
 from mmsim.solution import Objective
@@ -28,20 +29,30 @@ if TYPE_CHECKING:
     from mmsim.layer import Layer
 
 INDEX_NOTE = """Every problem of the network. Energy and cycles of the network are the sum over problems of
-(one run of `file`) x `instances` x the `count` of each use; problems without a file are not Timeloop's to count."""
+(one run of `file`) x `instances` x the `count` of each use; problems without a file are not that format's to count."""
 
 
-def emit_graph(graph: Graph, arch: Arch, folder: str | Path, objective: Objective = "edp") -> Path:
-    """Write `graph` for `arch` into `folder`; returns the index file.
+@dataclass(frozen=True)
+class Form:
+    """A foreign format: why it can't take a problem, what a problem's file holds, and its other files."""
 
-    Raises `InputError` while a size of the graph is symbolic, and for an architecture that Timeloop
+    refusal: Callable[[Problem], str | None]
+    problem: Callable[[Problem, Arch | None], dict[str, Any] | list[Any]]
+    architecture: Callable[[Arch, Path, Objective], None]
+
+
+def emit_graph(
+    graph: Graph, arch: Arch, folder: str | Path, objective: Objective = "edp", *, form: str = "timeloop"
+) -> Path:
+    """Write `graph` for `arch` into `folder` in a format of `FORMS`; returns the index file.
+
+    Raises `InputError` while a size of the graph is symbolic, and for an architecture that the format
     can't be told.
     """
-    folder = Path(folder)
-    emit_arch(arch, folder)
-    files.write_yaml(folder / "mapper.yaml", {"mapper": timeloop.mapper(objective)})
-    head = {"workload": graph.workload, "variant": graph.variant, "architecture": arch.name}
-    rows = _write_problems(graph, arch, folder, _Names())
+    folder, chosen = Path(folder), FORMS[form]
+    chosen.architecture(arch, folder, objective)
+    head = {"workload": graph.workload, "variant": graph.variant, "architecture": arch.name, "format": form}
+    rows = _write_problems(graph, arch, folder, _Names(), chosen)
     return files.write_yaml(folder / "index.yaml", {**head, "problems": rows}, header=INDEX_NOTE)
 
 
@@ -55,25 +66,26 @@ def emit_problems(graphs: Iterable[Graph], folder: str | Path) -> tuple[Path, ..
     indices = []
     for graph in graphs:
         head = {"workload": graph.workload, "variant": graph.variant}
-        rows = _write_problems(graph, None, folder, names)
+        rows = _write_problems(graph, None, folder, names, FORMS["timeloop"])
         path = files.inside(folder, f"{graph.variant}.problems.yaml")
         indices.append(files.write_yaml(path, {**head, "problems": rows}, header=INDEX_NOTE))
     return tuple(indices)
 
 
-def _write_problems(graph: Graph, arch: Arch | None, folder: Path, names: _Names) -> list[dict[str, Any]]:
+def _write_problems(graph: Graph, arch: Arch | None, folder: Path, names: _Names, form: Form) -> list[dict[str, Any]]:
     rows = []
     for problem, layers in graph.distinct_problems().items():
-        row, spec = _row(problem, layers, arch, names)
+        row, spec = _row(problem, layers, arch, names, form)
         if spec is not None:
             files.write_yaml(files.inside(folder, row["file"]), spec)
         rows.append(row)
     return rows
 
 
-def emit_arch(arch: Arch, folder: Path) -> None:
-    """Write the architecture and, where it has them, its energy and area tables."""
+def emit_arch(arch: Arch, folder: Path, objective: Objective = "edp") -> None:
+    """Write the architecture for Timeloop and Accelergy: its energy and area tables too, where it has them."""
     files.write_yaml(folder / "arch.yaml", {"architecture": timeloop.architecture(arch)}, header=arch.description)
+    files.write_yaml(folder / "mapper.yaml", {"mapper": timeloop.mapper(objective)})
     if arch.energy_pj:
         files.write_yaml(folder / "ERT.yaml", {"ERT": accelergy.ert(arch, arch.energy_pj)})
     if arch.area_um2:
@@ -87,7 +99,7 @@ class _Names:
         self._by_text: dict[str, str] = {}
         self._used: Counter[str] = Counter()
 
-    def __call__(self, problem: Problem, spec: dict[str, Any]) -> str:
+    def __call__(self, problem: Problem, spec: object) -> str:
         text = files.to_yaml(spec)
         if text not in self._by_text:
             sizes = "_".join(f"{dim}{size}" for dim, size in problem.shape.items() if size > 1)
@@ -107,12 +119,26 @@ def problem_file(problem: Problem, arch: Arch | None) -> dict[str, Any]:
     return out | ({"constraints": constraints} if constraints["targets"] else {})
 
 
+def _accelforge_arch(arch: Arch, folder: Path, objective: Objective) -> None:
+    files.write_yaml(folder / "arch.yaml", {"arch": accelforge.architecture(arch)}, header=arch.description)
+
+
+FORMS = {
+    "timeloop": Form(timeloop.refusal, problem_file, emit_arch),
+    "accelforge": Form(
+        accelforge.refusal, lambda problem, _: {"workload": accelforge.workload(problem)}, _accelforge_arch
+    ),
+    "zigzag": Form(zigzag.refusal, lambda problem, _: [zigzag.layer(problem)], lambda *_: None),
+}
+"""ZigZag's own hardware files allocate memory ports by hand; only its workload is written."""
+
+
 def _row(
-    problem: Problem, layers: tuple[Layer, ...], arch: Arch | None, names: _Names
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """A problem's line in the index, and its Timeloop file's content unless Timeloop can't take it."""
-    reason = timeloop.refusal(problem)
-    spec = None if reason else problem_file(problem, arch)
+    problem: Problem, layers: tuple[Layer, ...], arch: Arch | None, names: _Names, form: Form
+) -> tuple[dict[str, Any], object]:
+    """A problem's line in the index, and its file's content unless the format can't take it."""
+    reason = form.refusal(problem)
+    spec = None if reason else form.problem(problem, arch)
     row: dict[str, Any] = {"file": names(problem, spec)} if spec else {"file": None, "why": reason}
     row |= {
         "kind": problem.kind,

@@ -17,7 +17,9 @@ def refusal(problem: Problem) -> str | None:
     if reason:
         return reason.replace("Timeloop", "ZigZag")
     names = {space.name for space in problem.data_spaces}
-    return None if names == set(OPERANDS) else f"ZigZag takes Weights, Inputs and Outputs, not {', '.join(sorted(names))}"
+    return (
+        None if names == set(OPERANDS) else f"ZigZag takes Weights, Inputs and Outputs, not {', '.join(sorted(names))}"
+    )
 
 
 def layer(problem: Problem, id: int = 0) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Energy and area of components in Accelergy's terms: classes, attributes, actions."""
 
-from mmsim.energy.tables import complete, tables
+from mmsim.energy.tables import filled, tables
 
-__all__ = ["complete", "tables"]
+__all__ = ["filled", "tables"]

@@ -36,7 +36,7 @@ def tables(arch: Arch, classes: Classes | None = None) -> tuple[Energy, Area]:
     return energy, area
 
 
-def complete(arch: Arch, classes: Classes | None = None) -> Arch:
+def filled(arch: Arch, classes: Classes | None = None) -> Arch:
     """`arch` with every energy and area given."""
     energy, area = tables(arch, classes)
     return replace(arch, energy_pj=energy, area_um2=area)

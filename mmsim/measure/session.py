@@ -83,6 +83,7 @@ def measure(subject: Subject, rule: Rule, *, batch: int, dtype: str, stage: str 
         layers=layers,
         stages=_stage_times(subject, layers, clock, rule),
         memory=peak(subject.captured, subject.inputs, subject.device),
+        host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
     )
 
 
@@ -121,6 +122,15 @@ def _wall_runs(program: fx.GraphModule, inputs: tuple[Any, ...], clock: Clock, r
         with torch.no_grad():
             program(*inputs)
         clock.synchronize()
+        return time.perf_counter() - start
+
+    return spread(rule.samples(run))
+
+
+def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
+    def run() -> float:
+        start = time.perf_counter()
+        step()
         return time.perf_counter() - start
 
     return spread(rule.samples(run))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Subject:
     graph: Graph
     inputs: tuple[Any, ...]
     device: torch.device
+    host_steps: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # what runs before it, by stage and name
 
     @property
     def layers(self) -> dict[str, Layer]:
@@ -54,7 +55,9 @@ def workload(
 
     network = get(name).network(batch=batch, **options)
     subject = prepare(network.module, network.inputs, dict(network.stages) | dict(overrides or {}), dtype, device)
-    return replace(subject, graph=replace(subject.graph, workload=network.workload, variant=network.variant))
+    host_steps = {f"preprocess:{step.modality} {step.name}": step.run for step in network.host}
+    graph = replace(subject.graph, workload=network.workload, variant=network.variant)
+    return replace(subject, graph=graph, host_steps=host_steps)
 
 
 def model(

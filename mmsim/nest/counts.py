@@ -44,13 +44,14 @@ class _Tile:
     from_parent: float = 0.0  # words that one instance gets from above
     from_peers: float = 0.0  # words that it gets from neighbours, and hands on to them
     kept: bool = True
+    coalesces: bool = True  # False: kept, yet every access goes on to the parent
 
 
 def count(blocks: list[Block], space: DataSpace) -> dict[str, Counts]:
     """The accesses to `space` at every level that keeps it; all loops must be perfect."""
     tiles = _tiles(blocks, space)
     for tile, parent in pairwise(tiles):
-        tile.from_parent = parent.accesses.weighted / parent.fanout
+        tile.from_parent = parent.accesses.per_child(parent.fanout)
     _bypass(tiles)
     for tile, parent in pairwise(tiles):
         tile.from_peers = parent.accesses.link_words / tile.instances
@@ -73,16 +74,10 @@ def _tiles(blocks: list[Block], space: DataSpace) -> list[_Tile]:
             multicast=space.name not in block.constraints.no_multicast,
             links=bool(block.spatial) and space.name not in block.constraints.no_link_transfer,
         )
-        tiles.append(
-            _Tile(
-                words(space, block.tile.full),
-                0,
-                accesses,
-                block.spatial_factor,
-                block.instances,
-                kept=block.keeps(space),
-            )
-        )
+        tile = _Tile(words(space, block.tile.full), 0, accesses, block.spatial_factor, block.instances)
+        tile.kept = block.keeps(space)
+        tile.coalesces = space.name not in block.constraints.no_coalesce
+        tiles.append(tile)
     _partition(tiles, blocks, space)
     return tiles
 
@@ -100,7 +95,7 @@ def _partition(tiles: list[_Tile], blocks: list[Block], space: DataSpace) -> Non
 def _bypass(tiles: list[_Tile]) -> None:
     """Take out the levels that do not keep the data space: their children ask the next level out."""
     for i, tile in enumerate(tiles):
-        if tile.kept:
+        if tile.kept and tile.coalesces:
             continue
         if i + 1 < len(tiles):
             parent = tiles[i + 1]
@@ -108,7 +103,7 @@ def _bypass(tiles: list[_Tile]) -> None:
             scale = asked / parent.accesses.weighted
             parent.accesses.by_signature = {key: n * scale for key, n in parent.accesses.by_signature.items()}
             parent.accesses.link_words = 0.0
-        tile.size = 0
+        tile.size = tile.size if tile.kept else 0
     outermost = next(tile for tile in reversed(tiles) if tile.size)
     outermost.from_parent = 0.0
     for tile in tiles[tiles.index(outermost) + 1 :]:
@@ -121,6 +116,9 @@ def _count(tiles: list[_Tile], i: int, space: DataSpace, constraints: Constraint
     below = tile.accesses.total
     if not space.is_output:
         return Counts(tile.size, _round(below + tile.from_peers), int(tile.from_parent + tile.from_peers))
+    if not tile.coalesces:  # each access is a read, a fill and an update
+        through = _round(below + tile.from_peers)
+        return Counts(tile.size, through, through, _round(below), through)
     first = 0 if space.name in constraints.rmw_first_update else tile.partition
     outermost = not any(outer.size for outer in tiles[i + 1 :])
     again = _round(below + tile.from_peers - first)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from mmsim.nest.mapper_plan import Flow, Plan
@@ -18,8 +16,9 @@ def bound(plan: Plan, rows: Rows) -> None:
     """
     rows.cycles = cycles_bound(plan, rows)
     leak = sum(plan.leak_pj.values()) * rows.cycles
-    rows.guess = rows.energy + _pending(plan, rows) + plan.future(rows.slot) + leak
-    rows.bound = rows.guess - _first_accesses(plan, rows)
+    rows.bound = rows.energy + leak + _owed(plan, rows) + _pending(plan, rows, spare=True) + plan.future(rows.slot)
+    charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=np.zeros(len(rows)))
+    rows.guess = rows.energy + leak + charged + _pending(plan, rows, spare=False) + plan.future(rows.slot)
     if rows.parent is not None:
         rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
         rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
@@ -38,8 +37,8 @@ def cycles_bound(plan: Plan, rows: Rows) -> Array:
     return cycles + plan.latency
 
 
-def _pending(plan: Plan, rows: Rows) -> Array:
-    """The least that the boundaries begun must still cost.
+def _pending(plan: Plan, rows: Rows, *, spare: bool) -> Array:
+    """The least that the boundaries begun must still cost; with `spare`, first accesses are free.
 
     The innermost loop still to come is of some dimension: data spaces that it indexes are refetched
     as of now, only the others may yet keep their tiles. The bound is the best of these cases.
@@ -49,7 +48,7 @@ def _pending(plan: Plan, rows: Rows) -> Array:
     now = np.zeros((len(plan.space.spaces), len(rows)))
     least = np.zeros_like(now)
     for flow, live in rows.live.items():
-        closed, at_once, at_least = _flow_bounds(plan, rows, flow, live)
+        closed, at_once, at_least = _flow_bounds(plan, rows, flow, live, spare)
         total += closed
         now[flow.boundary.space] += at_once
         least[flow.boundary.space] += at_least
@@ -61,27 +60,31 @@ def _pending(plan: Plan, rows: Rows) -> Array:
     return total + np.where(np.isfinite(best), best, least.sum(axis=0))
 
 
-def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live) -> tuple[Array, Array, Array]:
+def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) -> tuple[Array, Array, Array]:
     """Cost of closed rows; of open rows when they close at once; of open rows when they keep their tile."""
     space = flow.boundary.space
     irrelevant = plan.irrelevant[space]
     ahead = plan.fan_between(rows.slot, flow)
+    whole = plan.whole[space]
     words = live.words * live.shared
-    words = words / ahead if space in plan.halo else words
+    most = [
+        _most_copies(plan, rows, group, irrelevant) if spare else np.zeros(len(rows))
+        for group in (flow.parent_group, flow.child_group)
+    ]
     zero = np.zeros(len(rows))
     closed = zero
     if live.runs.size:
         runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
-        reads = np.maximum(1.0, np.prod(runs, axis=0) / ahead)
-        closed = np.where(live.open, 0.0, words * reads * flow.read_pj)
+        reads = np.maximum(whole, words * np.prod(runs, axis=0) / ahead)
+        closed = np.where(live.open, 0.0, flow.net_pj(reads, zero, whole * most[0], zero))
     slid = plan.least_slide(space, live.tile) if space in plan.halo else 1.0
     child, parent = times(rows, plan.known(flow.child_group)), times(rows, plan.known(flow.parent_group))
-    reads_now = np.maximum(1.0, np.prod(parent[irrelevant], axis=0) / ahead)
-    once = _once(plan, rows, flow.parent_group, irrelevant)
-    at_once = slid * (words * reads_now * flow.read_pj + live.words * np.prod(child[irrelevant], axis=0) * flow.fill_pj)
-    at_least = slid * (
-        words * once * flow.read_pj + live.words * _once(plan, rows, flow.child_group, irrelevant) * flow.fill_pj
-    )
+    reads = np.maximum(whole, slid * words * np.prod(parent[irrelevant], axis=0) / ahead)
+    fills = slid * live.words * np.prod(child[irrelevant], axis=0)
+    at_once = flow.net_pj(reads, fills, whole * most[0], whole * most[1])
+    reads = np.maximum(whole, slid * words * _once(plan, rows, flow.parent_group, irrelevant) / ahead)
+    fills = slid * live.words * _once(plan, rows, flow.child_group, irrelevant)
+    at_least = flow.net_pj(reads, fills, whole * most[0], whole * most[1])
     return closed, np.where(live.open, at_once, zero), np.where(live.open, at_least, zero)
 
 
@@ -94,29 +97,20 @@ def _once(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Array:
     return np.asarray(np.prod(copies[irrelevant], axis=0))
 
 
-def _first_accesses(plan: Plan, rows: Rows) -> Array:
-    """The most that first reads and fills of outputs may save."""
-    saved = np.zeros(len(rows))
-    for flow in plan.flows:
-        if flow.is_output:
-            irrelevant = plan.irrelevant[flow.boundary.space]
-            for group, pj in ((flow.parent_group, flow.first_read_pj), (flow.child_group, flow.first_fill_pj)):
-                if pj:
-                    copies = np.minimum(plan.fan_ahead(rows.slot, group), np.prod(rows.left[irrelevant], axis=0))
-                    most = _once(plan, rows, group, irrelevant) * copies
-                    saved += plan.whole[flow.boundary.space] * pj * most
-    return saved
+def _most_copies(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Array:
+    """(R) instances among which an output's words may be spread at most, each sparing its first access."""
+    ahead = np.minimum(plan.fan_ahead(rows.slot, group), np.prod(rows.left[irrelevant], axis=0))
+    return np.asarray(_once(plan, rows, group, irrelevant) * ahead)
 
 
-def fits(plan: Plan, k: int, tile: Array) -> Array:
-    """(R) whether tiles fit the memory of slot `k` and all memories outside it."""
-    sizes = plan.space.sizes[:, None]
-    inside = np.minimum(tile, sizes)
-    fine = np.ones(tile.shape[1], dtype=bool)
-    for outer, spaces in plan.kept.items():
-        if outer >= k and math.isfinite(plan.capacity[outer]) and spaces:
-            fine &= sum(plan.box(i, inside) for i in spaces) <= plan.capacity[outer]
-    return fine
+def _owed(plan: Plan, rows: Rows) -> Array:
+    """(R) what output words counted so far must still add to the energy, first accesses being free."""
+    total = np.zeros(len(rows))
+    for owed, words in rows.owed.items():
+        space = owed.flow.boundary.space
+        free = plan.whole[space] * _most_copies(plan, rows, owed.group, plan.irrelevant[space])
+        total += owed.pj * np.maximum(0.0, words - free)
+    return total
 
 
 def instances(plan: Plan, rows: Rows, k: int) -> Array:

@@ -41,7 +41,7 @@ def _future(plan: Plan, rows: Rows) -> list[Array]:
 
 def _costs(plan: Plan, rows: Rows) -> list[Array]:
     """Columns of which less is never worse."""
-    columns = [rows.energy, *rows.words.values()]
+    columns = [rows.energy, *rows.words.values(), *rows.owed.values()]
     for flow, live in rows.live.items():
         if live.runs.size:
             irrelevant = plan.irrelevant[flow.boundary.space]

@@ -34,7 +34,33 @@ class Flow:
     parent_group: int  # fan-outs below the parent
     child_group: int  # fan-outs below the child
     unicast: bool  # whether instances are served one by one
+    spares_reads: bool  # whether the first read of each word is spared
+    spares_fills: bool
     keeps: bool  # whether a tile stays while the loops around do not move it
+
+    def net_pj(self, reads: Array, fills: Array, free_reads: Array, free_fills: Array) -> Array:
+        """Energy of so many words when, of an output, so many are first accesses."""
+        always = reads * (self.read_pj - self.first_read_pj) + fills * (self.fill_pj - self.first_fill_pj)
+        again = self.first_read_pj * np.maximum(0.0, reads - free_reads)
+        return np.asarray(always + again + self.first_fill_pj * np.maximum(0.0, fills - free_fills))
+
+
+@dataclass(frozen=True)
+class Owed:
+    """The reads or the fills of an output's flow: the first of each word costs less by `pj`, in each instance."""
+
+    flow: Flow
+    fills: bool
+
+    @property
+    def pj(self) -> float:
+        """What all but the first access cost more."""
+        return self.flow.first_fill_pj if self.fills else self.flow.first_read_pj
+
+    @property
+    def group(self) -> int:
+        """Fan-outs below the instances that access."""
+        return self.flow.child_group if self.fills else self.flow.parent_group
 
 
 @dataclass(frozen=True)
@@ -119,6 +145,8 @@ class Plan:
             parent_group=self.fanouts_below(b.child if unicast else b.parent),
             child_group=self.fanouts_below(b.child),
             unicast=unicast,
+            spares_reads=elided[0],
+            spares_fills=elided[-1],
             keeps=child is not None and space.name not in child.constraints.no_reuse,
         )
 
@@ -189,7 +217,9 @@ class Plan:
     def _once_pj(self, k: int) -> float:
         """Energy of moving every word that slot `k`'s memory keeps once."""
         flows = [flow for flow in self.flows if flow.boundary.child == k]
-        return sum(self.whole[flow.boundary.space] * (flow.read_pj + flow.fill_pj) for flow in flows)
+        return sum(
+            self.whole[f.boundary.space] * (f.read_pj - f.first_read_pj + f.fill_pj - f.first_fill_pj) for f in flows
+        )
 
     @cached_property
     def tables(self) -> dict[int, Table]:
@@ -345,6 +375,12 @@ class Plan:
             closing.append(first)
         return OrderClass(order, tuple(absorbed), tuple(closing))
 
+    @cached_property
+    def owed(self) -> tuple[Owed, ...]:
+        """Everything whose first accesses cost less."""
+        every = (Owed(flow, fills) for flow in self.flows for fills in (False, True))
+        return tuple(owed for owed in every if owed.pj)
+
     def _word_pj(self, slot: Slot, action: str) -> float:
         """Energy of moving one word: an action serves a block of words, a row a cluster of instances."""
         node = slot.node
@@ -373,6 +409,7 @@ class Plan:
         node = self.slots[k].node
         assert isinstance(node, Storage)
         return node.bandwidth_scale.get(self.space.spaces[space].name, 1.0)
+
 
 def limited(storage: Storage) -> bool:
     """Whether any bandwidth of a memory is finite."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.nest.mapper_plan import Flow, OrderClass, Plan
+from mmsim.nest.mapper_plan import Flow, OrderClass, Owed, Plan
 from mmsim.nest.mapspace import Array
 
 Bools = npt.NDArray[np.bool_]
@@ -58,6 +58,7 @@ class Rows:
     last_copies: dict[int, Array]
     energy: Array  # (R) pJ counted so far
     words: dict[tuple[int, str], Array]  # (slot, "read" | "write") -> (R) words, where bandwidth is finite
+    owed: dict[Owed, Array]  # (R) words of outputs of which the first accesses will be free
     live: dict[Flow, Live]
     factor: Array  # (D, R) factors at the slot before
     order: Ints  # (R) code of the loop order at the slot before
@@ -65,7 +66,7 @@ class Rows:
     parent: Rows | None
     bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
-    guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy to expect, which rows are taken in order of
+    guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy by which rows are put in order
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -82,6 +83,7 @@ class Rows:
             {g: a[:, i] for g, a in self.last_copies.items()},
             self.energy[i],
             {c: a[i] for c, a in self.words.items()},
+            {o: a[i] for o, a in self.owed.items()},
             {b: live.take(i) for b, live in self.live.items()},
             self.factor[:, i],
             self.order[i],
@@ -115,6 +117,7 @@ def join(parts: list[Rows]) -> Rows:
         {g: cat([p.last_copies[g] for p in parts]) for g in a.copies},
         cat([p.energy for p in parts]),
         {c: cat([p.words[c] for p in parts]) for c in a.words},
+        {o: cat([p.owed[o] for p in parts]) for o in a.owed},
         live,
         cat([p.factor for p in parts]),
         np.concatenate([p.order for p in parts]),
@@ -140,6 +143,7 @@ def root(plan: Plan) -> Rows:
         last_copies=dict.fromkeys(plan.groups, ones),
         energy=np.full(1, plan.compute_pj),
         words={channel: np.zeros(1) for channel in plan.channels},
+        owed={owed: np.zeros(1) for owed in plan.owed},
         live={},
         factor=ones,
         order=np.zeros(1, dtype=np.int64),
@@ -178,7 +182,11 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
 
 def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> None:
     """Add words to the energy and to the channels that they use."""
-    rows.energy = rows.energy + reads * flow.read_pj + fills * flow.fill_pj
+    reads_pj, fills_pj = flow.read_pj - flow.first_read_pj, flow.fill_pj - flow.first_fill_pj
+    rows.energy = rows.energy + reads * reads_pj + fills * fills_pj
+    for owed, words in ((Owed(flow, False), reads), (Owed(flow, True), fills)):
+        if owed in rows.owed:
+            rows.owed[owed] = rows.owed[owed] + words
     b = flow.boundary
     uses = [((b.parent, "read"), reads), ((b.child, "write"), fills)]
     if flow.is_output:
@@ -219,6 +227,7 @@ def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
         last_copies,
         rows.energy[i],
         {c: a[i] for c, a in rows.words.items()},
+        {o: a[i] for o, a in rows.owed.items()},
         {b: live.take(i) for b, live in rows.live.items()},
         factor,
         np.zeros(len(i), dtype=np.int64),
@@ -372,16 +381,23 @@ def finish(plan: Plan, rows: Rows) -> None:
         fills = np.where(live.open, live.words * product(flow.child_group), 0.0)
         count(plan, rows, flow, reads, fills)
         del rows.live[flow]
+    for owed, words in rows.owed.items():
+        space = owed.flow.boundary.space
+        copies = np.prod(times(rows, plan.known(owed.group))[plan.irrelevant[space]], axis=0)
+        rows.energy = rows.energy + owed.pj * (words - plan.whole[space] * copies)
+    _spare_first(plan, rows)
+
+
+def _spare_first(plan: Plan, rows: Rows) -> None:
+    """Take the first reads and fills of outputs out of the bandwidth used."""
     for flow in plan.flows:
-        if flow.is_output:
-            irrelevant = plan.irrelevant[flow.boundary.space]
-            words = plan.whole[flow.boundary.space]
-            saved_reads = words * np.prod(times(rows, plan.known(flow.parent_group))[irrelevant], axis=0)
-            saved_fills = words * np.prod(times(rows, plan.known(flow.child_group))[irrelevant], axis=0)
-            rows.energy = rows.energy - saved_reads * flow.first_read_pj - saved_fills * flow.first_fill_pj
-            for channel, saved in (
-                ((flow.boundary.parent, "read"), saved_reads),
-                ((flow.boundary.child, "write"), saved_fills),
-            ):
-                if channel in rows.words:
-                    rows.words[channel] = rows.words[channel] - saved * plan.scale(channel[0], flow.boundary.space)
+        b = flow.boundary
+        uses = (
+            (b.parent, "read", flow.parent_group, flow.spares_reads),
+            (b.child, "write", flow.child_group, flow.spares_fills),
+        )
+        for k, action, group, spares in uses:
+            if spares and (k, action) in rows.words:
+                copies = np.prod(times(rows, plan.known(group))[plan.irrelevant[b.space]], axis=0)
+                first = plan.whole[b.space] * copies * plan.scale(k, b.space)
+                rows.words[k, action] = rows.words[k, action] - first

@@ -94,10 +94,12 @@ class Table:
         refetch: Array = np.ones([1] * plan.dims)
         for d in plan.irrelevant[space]:
             refetch = refetch * count[d]
-        reads = words * refetch / ahead if halo else words * np.maximum(1.0, refetch / ahead)
-        once = words / ahead if halo else words
-        now = np.maximum(plan.whole[space], reads) * flow.read_pj + words * refetch * flow.fill_pj
-        return now, np.maximum(plan.whole[space], once) * flow.read_pj + words * flow.fill_pj
+        whole = plan.whole[space]
+        most = [np.minimum(refetch, plan.fan_ahead(0, group)) for group in (flow.parent_group, flow.child_group)]
+        reads = np.maximum(whole, words * refetch / ahead)
+        now = flow.net_pj(reads, words * refetch, whole * most[0], whole * most[1])
+        once = np.maximum(whole, words / ahead if halo else words)
+        return now, flow.net_pj(once, words, whole * most[0], whole * most[1])
 
     def _slid(self, rank: tuple[tuple[int, int], ...], count: list[Array]) -> Array:
         """Words along a rank if the best of its dimensions slides all the way."""

@@ -25,6 +25,13 @@ from mmsim.problem import Problem
 
 MAX_FACTOR = 2**31
 _FACTOR = re.compile(r"([A-Za-z]\w*?)\s*=?\s*(\d{1,12})(?:,(\d{1,12}))?")
+_LOOP_KEYS = {"target", "type", "factors", "permutation"}
+_KEYS = {
+    "temporal": _LOOP_KEYS,
+    "spatial": _LOOP_KEYS | {"split"},
+    "dataspace": {"target", "type", "keep", "bypass"},
+}
+_FLAGS = ("no_reuse", "no_temporal_reuse", "no_link_transfer", "rmw_first_update", "no_coalesce")
 _TYPES = ("temporal", "spatial", "dataspace", "datatype", "bypass")
 
 
@@ -207,11 +214,17 @@ def _directives(value: object, arch: Arch) -> Dict[tuple[str, str], tuple[str, d
         kind, target = item.get("type"), item.get("target")
         if kind not in _TYPES:
             raise InputError(f"{kind!r} is not one of {', '.join(_TYPES)}", field=f"{where}.type")
+        if kind == "spatial" and isinstance(target, str) and spatial_name(target) in targets:
+            target = spatial_name(target)  # a v0.4 file names the node with the fan-out
         if not isinstance(target, str) or target not in targets:
             raise InputError(f"{target!r} is not one of {', '.join(targets)}", field=f"{where}.target")
         kind = kind if kind in ("temporal", "spatial") else "dataspace"
         if kind == "spatial" and not isinstance(targets[target], Fanout):
             raise InputError(f"{target!r} has no fan-out below it", field=f"{where}.target")
+        for key in item:
+            if key not in _KEYS[kind]:
+                hint = "; give it among the architecture's constraints" if key in _FLAGS else ""
+                raise InputError(f"not supported{hint}", field=f"{where}.{key}")
         if (target, kind) in found:
             raise InputError(f"{kind} of {target!r} stands twice", field=where)
         found[target, kind] = (where, item)

@@ -11,6 +11,13 @@ from mmsim.errors import InputError
 from mmsim.problem import DataSpace, Problem, Rank
 
 MAX_SIZE = 2**40
+_UNUSED = {
+    "densities",
+    "H",
+    "W",
+    "Hpad",
+    "Wpad",
+}  # in people's files; no projection uses them, no dense count needs them
 _SHAPE_KEYS = {"name", "dimensions", "data_spaces", "data-spaces", "coefficients"}
 
 
@@ -34,13 +41,13 @@ def _problem(value: object, word_bits: int) -> Problem:
     top = _mapping(value, "problem", {"version", "shape", "instance", "!"})
     shape = _mapping(top.get("shape"), "shape", _SHAPE_KEYS)
     instance = _mapping(top.get("instance"), "instance", None)
-    if "densities" in instance:
-        raise InputError("sparse problems are not supported", field="instance.densities")
     dims = _names(shape.get("dimensions"), "shape.dimensions")
     coefficients = _coefficients(shape.get("coefficients"), instance)
     for key in instance:
-        if key not in dims and key not in coefficients:
-            raise InputError("is neither a dimension nor a coefficient of the shape", field=f"instance.{key}")
+        if key not in dims and key not in coefficients and key not in _UNUSED:
+            near = [name for name in (*dims, *coefficients) if name.lower() == key.lower()]
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InputError(f"is neither a dimension nor a coefficient of the shape{hint}", field=f"instance.{key}")
     sizes = tuple((dim, _size(instance.get(dim), f"instance.{dim}")) for dim in dims)
     spaces = _data_spaces(shape.get("data_spaces", shape.get("data-spaces")), dims, coefficients, word_bits)
     return Problem("mac", sizes, spaces, name=str(shape.get("name", "")))
@@ -68,9 +75,9 @@ def _data_spaces(value: object, dims: list[str], coefficients: dict[str, int], w
 
 
 def _rank(value: object, where: str, dims: list[str], coefficients: dict[str, int]) -> Rank:
-    """``[[R, Wdilation], [P, Wstride]]``; a term may also be written as a bare dimension."""
+    """``[[R, Wdilation], [P, Wstride]]``; a rank or a term may also be written as a bare dimension."""
     terms = []
-    for k, term in enumerate(_list(value, where)):
+    for k, term in enumerate([value] if isinstance(value, str) else _list(value, where)):
         parts = [term] if isinstance(term, str) else _list(term, f"{where}.{k}")
         if not 1 <= len(parts) <= 2 or parts[0] not in dims:
             raise InputError(f"expected [dimension] or [dimension, coefficient], got {term!r}", field=f"{where}.{k}")

@@ -12,8 +12,19 @@ from mmsim.size import concrete
 from mmsim.solution import Objective, Solution, Traffic
 
 
-def solve(problem: Problem, arch: Arch, objective: Objective = "edp") -> Solution:
+def solve(
+    problem: Problem,
+    arch: Arch,
+    objective: Objective = "edp",
+    *,
+    time_s: float | None = None,
+    mappings: int | None = None,
+) -> Solution:
     """Latency, energy and traffic of all instances of `problem`, run one after the other.
+
+    The search for the best mapping ends when it is proven, or after `time_s` seconds of CPU time or
+    `mappings` judged mappings; `Solution.proof` says which. A budget in mappings gives the same answer
+    on every machine.
 
     Words are the architecture's own: a memory of 16-bit words moves a 32-bit tensor as as many words,
     as Timeloop does. Raises `InputError` when no mapping fits, naming the memory, and while a size is
@@ -21,7 +32,7 @@ def solve(problem: Problem, arch: Arch, objective: Objective = "edp") -> Solutio
     """
     if problem.kind != "mac":
         return stream(problem, arch)
-    found = best_mapping(problem, arch, objective)
+    found = best_mapping(problem, arch, objective, time_s=time_s, mappings=mappings)
     cost, times = found.evaluation, concrete(problem.instances)
     unit = {"latency": arch.cycle_s * times, "energy": 1e-12 * times, "edp": 1e-12 * arch.cycle_s * times**2}[objective]
     return Solution(

@@ -31,6 +31,10 @@ class Accesses:
         """Words read from the parent."""
         return sum(self.by_signature.values())
 
+    def per_child(self, children: int) -> float:
+        """Words delivered to one child on average, added up in Timeloop's order."""
+        return sum(words * multicast / children for (multicast, _), words in self.by_signature.items())
+
     @property
     def weighted(self) -> float:
         """Words delivered to children, each copy counted."""
@@ -75,6 +79,7 @@ class Spread:
             served.link_words += handed * words
             for signature in chosen:
                 served.by_signature[signature] = served.by_signature.get(signature, 0.0) + words * signature[1]
+        served.by_signature = dict(sorted(served.by_signature.items()))
         return served
 
     def signatures(self, children: npt.NDArray[np.bool_], multicast: bool) -> list[Signature]:

@@ -6,12 +6,11 @@ another. Whether ``reshape``, ``to`` or indexing copies is decided in `views`.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-from mmsim.layer import Attr, Layer, Tensor
-from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, scaled, writes
+from mmsim.layer import Layer, Tensor
+from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, writes
+from mmsim.ops.region import region
 from mmsim.ops.rule import Rule
-from mmsim.size import Polynomial, Size, product
+from mmsim.size import Size, product
 
 
 def copy(layer: Layer) -> Problems:
@@ -39,11 +38,17 @@ def joined(layer: Layer) -> Problems:
     return nest("movement", "copy", shape, (*parts, Access("Outputs", out.bits, shape, is_output=True)))
 
 
+def folded(layer: Layer) -> Problems:
+    """fold: overlapping blocks are added up, one operation an element of theirs."""
+    x, out = first(layer), layer.output
+    shape = (x.elements,)
+    accesses = (Access("Inputs", x.bits, shape), Access("Outputs", out.bits, (out.elements,), is_output=True))
+    return nest("vector", "copy", shape, accesses)
+
+
 def embedding(layer: Layer) -> Problems:
     """One row of the table for each index."""
     table, indices = operand(layer, "weight", position=1), operand(layer, "input", "indices", position=0)
-    if "embedding" in layer.op and layer.tensors[0].role == "weight" and layer.operand("weight") is None:
-        table, indices = layer.tensors[0], layer.tensors[1]  # aten: (weight, indices)
     return rows_of(table, indices, layer.output)
 
 
@@ -89,8 +94,15 @@ def selected(layer: Layer) -> Problems:
 
 
 def scatter(layer: Layer) -> Problems:
-    """scatter, index_put, ``x[i] = y``: only what is named is written, into the tensor in place."""
+    """scatter, index_put, ``x[i] = y``: only what is named is written; out of place, the rest is copied before."""
     x = first(layer)
+    if not (layer.writes_in_place or layer.kind == "__setitem__"):
+        copied = nest("movement", "copy", x.shape, (*reads(x, shape=x.shape), *writes(x, shape=x.shape)), name="copy")
+        return (*copied, *_written(layer, x))
+    return _written(layer, x)
+
+
+def _written(layer: Layer, x: Tensor) -> Problems:
     rest = [tensor for tensor in distinct(layer) if tensor.name != x.name]
     words = region(x.shape, layer.attr("indices")) if layer.kind == "__setitem__" else _largest(rest, x)
     if words is None:  # a mask or a list of places: as many as there are values, at most all
@@ -101,47 +113,6 @@ def scatter(layer: Layer) -> Problems:
     if any(word in layer.kind for word in ("add", "reduce")):
         return nest("vector", "scatter", shape, (*accesses, written))
     return nest("movement", "scatter", shape, (*accesses, written))
-
-
-def region(shape: tuple[Size, ...], indices: Attr) -> Size | None:
-    """Elements of ``x[indices]`` for integers, slices and ``...``; None where a tensor is an index.
-
-    A slice is ``("slice", start, stop, step)``.
-
-    >>> region((4, 8, 6), (0, ("slice", 2, 6, None), "...")), region((4, 8), "tensor")
-    (24, None)
-    """
-    several = isinstance(indices, tuple) and indices[:1] != ("slice",)
-    given = [
-        index for index in (indices if isinstance(indices, tuple) and several else (indices,)) if index is not None
-    ]
-    if any(isinstance(index, (bool, float)) or (index != "..." and isinstance(index, str)) for index in given):
-        return None
-    if "..." not in given:
-        given.append("...")
-    dots = given.index("...")
-    rest = len(shape) - len(given) + 1
-    full = [*given[:dots], *[("slice", None, None, None)] * rest, *given[dots + 1 :]]
-    lengths = (_sliced(size, index) for size, index in zip(shape, full, strict=True) if isinstance(index, tuple))
-    found = list(lengths)
-    return None if None in found else product(length for length in found if length is not None)
-
-
-def _sliced(size: Size, index: tuple[Attr, ...]) -> Size | None:
-    """How many elements a slice takes from an axis; bounds beyond a symbolic axis are taken as they stand."""
-    start, stop, step = (*index[1:], None, None, None)[:3]
-    if isinstance(size, int) and all(end is None or isinstance(end, int) for end in (start, stop, step)):
-        return len(range(*slice(start, stop, step).indices(size)))
-    ends = [_end(start, 0, size), _end(stop, size, size)]
-    if ends[0] is None or ends[1] is None or not (step is None or isinstance(step, int)):
-        return None
-    return scaled(ends[1] - ends[0], Fraction(1, step or 1))
-
-
-def _end(end: Attr, default: Size, size: Size) -> Size | None:
-    if isinstance(end, int) and end < 0:
-        return size + end
-    return default if end is None else end if isinstance(end, (int, Polynomial)) else None
 
 
 def _largest(tensors: list[Tensor], x: Tensor) -> Size:
@@ -173,7 +144,7 @@ ROWS: dict[str, Rule] = {
             "fliplr", "flipud",
             "rot90", "repeat", "repeat_interleave",
             "tile", "tril", "triu", "diag", "diag_embed", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle",
-            "im2col", "col2im", "fold", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot", "pin_memory",
+            "im2col", "_pack_padded_sequence", "_pad_packed_sequence", "one_hot", "pin_memory",
             "diagflat", "native_channel_shuffle",
             "resize", "view_copy", "expand_copy", "permute_copy", "_reshape_copy", "lift_fresh_copy",
             "_unsafe_index_put",
@@ -186,8 +157,9 @@ ROWS: dict[str, Rule] = {
                                          "view_as_complex")},
     **dict.fromkeys(("cat", "_chunk_cat", "_stack", "concat", "concatenate", "stack", "hstack", "vstack", "dstack",
      "column_stack", "row_stack",
-                     "block_diag", "pad_sequence", "cartesian_prod", "combinations"), joined),
+                     "block_diag", "pad_sequence", "masked_scatter", "cartesian_prod", "combinations"), joined),
     "embedding": embedding,
+    **dict.fromkeys(("fold", "col2im"), folded),
     **dict.fromkeys(("embedding_bag", "_embedding_bag", "_embedding_bag_forward_only"), embedding_bag),
     **dict.fromkeys(("gather", "index", "index_select", "_unsafe_index", "_unsafe_masked_index", "take",
      "take_along_dim"), gather),
@@ -195,7 +167,7 @@ ROWS: dict[str, Rule] = {
     **dict.fromkeys(
         ("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl",
          "_unsafe_masked_index_put_accumulate", "index_add", "index_copy",
-         "index_fill", "index_reduce", "masked_scatter", "put", "__setitem__", "setitem", "fill_diagonal",
+         "index_fill", "index_reduce", "put", "__setitem__", "setitem", "fill_diagonal",
          "select_scatter",
          "slice_scatter", "diagonal_scatter", "as_strided_scatter"), scatter),
     **dict.fromkeys(

@@ -75,9 +75,8 @@ def along_axis(layer: Layer, *, ops: int) -> Problems:
     over = axes(dim, len(x.shape))
     if layer.kind != "normalize":  # a weight norm keeps the axis it is given
         over = tuple(axis for axis in range(len(x.shape)) if axis not in over)
-    return nest(
-        "vector", "norm", x.shape, (*reads(x, shape=x.shape), *writes(layer.output, shape=x.shape)), over=over, ops=ops
-    )
+    accesses = (*reads(x, *layer.tensors[1:2], shape=x.shape), *writes(layer.output, shape=x.shape))
+    return nest("vector", "norm", x.shape, accesses, over=over, ops=ops)
 
 
 def across_channels(layer: Layer) -> Problems:

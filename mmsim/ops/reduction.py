@@ -67,7 +67,8 @@ def along(
 def sort(layer: Layer) -> Problems:
     """Sorting and selecting along an axis, as radix passes over the key; results may be shorter (topk)."""
     x, axis = first(layer), _axis(layer)
-    over = axes(-1 if axis is None and x.shape else axis, len(x.shape))
+    whole = not x.shape or (axis is None and layer.output.elements == 1)
+    over = axes(axis if whole or axis is not None else -1, len(x.shape))
     results = (
         Access("Outputs2" if i else "Outputs", out.bits, _selected(out, x, over), is_output=True)
         for i, out in enumerate(layer.outputs)

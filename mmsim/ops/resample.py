@@ -10,6 +10,7 @@ from mmsim.errors import InputError
 from mmsim.layer import Layer
 from mmsim.ops.nests import Access, Problems, first, nest, operand, place, reads
 from mmsim.ops.rule import Rule
+from mmsim.problem import DataSpace, Problem, Rank
 from mmsim.size import concrete
 
 NEIGHBOURS = {
@@ -19,19 +20,25 @@ NEIGHBOURS = {
 
 
 def resample(layer: Layer) -> Problems:
-    """interpolate, upsample_*, grid_sample: the input is read, every output computed from its neighbours."""
+    """interpolate, upsample_*, grid_sample: every output E is computed from its K neighbours in the input."""
     x, out = first(layer), layer.output
     mode = _mode(layer)
-    if mode == "area":
-        accesses_area = (*reads(x, shape=x.shape), Access("Outputs", out.bits, out.shape, is_output=True))
-        return nest("vector", "resample", x.shape, accesses_area)
+    if mode == "area":  # an adaptive average: every input is read once
+        accesses = (*reads(x, shape=x.shape), Access("Outputs", out.bits, out.shape, is_output=True))
+        return nest("vector", "resample", x.shape, accesses)
+    if out.elements == 0:
+        return ()
     count = NEIGHBOURS[mode]
-    shape = (out.elements,)
+    element: Rank = (("E", 1),)
+    neighbour: Rank = (("E", count), ("K", 1)) if count > 1 else element
+    spaces = [DataSpace("Inputs", (neighbour,), x.bits, extents=(x.elements,))]
     grid = layer.operand("grid")
-    accesses = [Access("Inputs", x.bits, (x.elements,))]
-    accesses += [Access("Grid", grid.bits, (grid.elements,))] if grid is not None else []
-    accesses += [Access("Outputs", out.bits, shape, is_output=True)]
-    return nest("vector" if count > 1 else "movement", "resample", shape, accesses, ops=2 * count if count > 1 else 1)
+    spaces += [DataSpace("Grid", (element,), grid.bits, extents=(grid.elements,))] if grid is not None else []
+    spaces += [DataSpace("Outputs", (element,), out.bits, is_output=True)]
+    dims = (("E", out.elements), ("K", count)) if count > 1 else (("E", out.elements),)
+    if count == 1:
+        return (Problem("movement", dims, tuple(spaces), "resample"),)
+    return (Problem("vector", dims, tuple(spaces), "resample", ops_per_point=2),)
 
 
 def _mode(layer: Layer) -> str:

@@ -19,11 +19,14 @@ from mmsim.size import Size, product
 def transform(layer: Layer) -> Problems:
     """fft, rfft, ifft, irfft and their 2-d and n-d forms: rows along the transformed axes."""
     x, out = first(layer), layer.output
-    longer = x if layer.kind.startswith(("fft_rfft", "rfft")) else out
+    shape = list(x.shape if layer.kind.startswith(("fft_rfft", "rfft")) else out.shape)
     real = not (x.dtype.startswith("complex") and out.dtype.startswith("complex"))
-    over = axes(_dims(layer, len(longer.shape)), len(longer.shape))
-    n = product(longer.shape[axis] for axis in over)
-    return _transformed(layer, x, out, longer.shape, over, n, real=real)
+    over = axes(_dims(layer), len(shape))
+    points = layer.attr("n")
+    if isinstance(points, int) and len(over) == 1:
+        shape[over[0]] = points
+    n = product(shape[axis] for axis in over)
+    return _transformed(layer, x, out, tuple(shape), over, n, real=real)
 
 
 def short_time(layer: Layer) -> Problems:
@@ -53,7 +56,7 @@ def _ops(n: int, *, real: bool) -> int:
     return max(1, ceil((2.5 if real else 5) * log2(max(n, 2))))
 
 
-def _dims(layer: Layer, rank: int) -> int | tuple[int, ...] | None:
+def _dims(layer: Layer) -> int | tuple[int, ...] | None:
     given = layer.attr("dim", layer.attr("dims"))
     if isinstance(given, (int, tuple)):
         return given  # type: ignore[return-value]

@@ -84,7 +84,7 @@ def indexed(layer: Layer) -> Problems:
         return ()
     x = first(layer)
     others = [tensor for tensor in layer.tensors if tensor.name != x.name]
-    if len(others) == 1 and others[0].dtype == "int64" and others[0].elements * x.elements != 0 and x.role == "weight":
+    if len(others) == 1 and layer.output.shape == others[0].shape + x.shape[1:] and others[0].dtype != "bool":
         return movement.rows_of(x, others[0], layer.output)
     return movement.gather(layer)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from mmsim.tracing.shadow import Shadows, is_small
 from mmsim.tracing.swap import fake, swapped
 
 Route = str
+MAX_REAL_BYTES = 8 * 2**30
 ROUTES: tuple[Route, ...] = ("recorder", "recorder-real", "export")
 
 
@@ -31,7 +34,8 @@ def capture(
     goes its true way. Weights may be on the ``meta`` device. The routes are tried in turn, or only the one named:
 
     - ``recorder``: one run on fake tensors.
-    - ``recorder-real``: one real run, for control flow that depends on the values of activations.
+    - ``recorder-real``: one real run, for control flow that depends on the values of activations; tensors on ``meta``
+      get random ones.
     - ``export``: `torch.export`, which sees aten operations only.
 
     Every node has in its ``meta``: ``op`` (qualified name), ``shape``, ``dtype``, ``module_path``, ``call_index``,
@@ -72,25 +76,54 @@ def _recorder(module: nn.Module) -> Recorder:
 def _record_fake(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
     world = _Fakes(module)
     given = nested.replace(inputs, world.input)
-    with swapped(module, world.weight), world.mode, torch.no_grad(), observed(world.recorder, world.shadows, whole):
+    watched = observed(world.recorder, world.shadows, whole)
+    with _quiet(), swapped(module, world.weight), world.mode, torch.no_grad(), watched:
         out = replayed(module, given, world.recorder) if is_program(module) else call(module, given)
     return world.recorder.finish(out)
 
 
 def _record_real(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
     recorder = _recorder(module)
-    for path, tensor in nested.tensors(inputs):
-        recorder.placeholder(path, tensor)
+    values = _Values()
 
     def known(path: str, value: Tensor) -> Tensor:
-        if value.is_meta:
-            raise InputError(f"{path} has no values")
-        recorder.weight(path, value, value)
-        return value
+        recorder.weight(path, values.of(path, value), value)
+        return values.of(path, value)
 
+    def given(path: str, value: Tensor) -> Tensor:
+        recorder.placeholder(path, values.of(path, value))
+        return values.of(path, value)
+
+    inputs = nested.replace(inputs, given)
     with swapped(module, known), torch.no_grad(), observed(recorder, None, whole):
         out = replayed(module, inputs, recorder) if is_program(module) else call(module, inputs)
     return recorder.finish(out)
+
+
+class _Values:
+    """Tensors with values: those on ``meta`` have none, and get random ones of a fixed seed."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, Tensor] = {}
+        self._bytes = 0
+        self._generator = torch.Generator().manual_seed(0)
+
+    def of(self, path: str, value: Tensor) -> Tensor:
+        """`value`, or a random tensor in its place; one for each."""
+        if not value.is_meta:
+            return value
+        if id(value) not in self._made:
+            self._bytes += value.numel() * value.element_size()
+            if self._bytes > MAX_REAL_BYTES:
+                raise InputError(f"{path}: a real run would take more than {MAX_REAL_BYTES >> 30} GiB for weights")
+            self._made[id(value)] = self._random(value)
+        return self._made[id(value)]
+
+    def _random(self, value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return torch.zeros(value.shape, dtype=value.dtype)
+        out = torch.empty(value.shape, dtype=value.dtype).normal_(0, 0.02, generator=self._generator)
+        return nn.Parameter(out, requires_grad=False) if isinstance(value, nn.Parameter) else out
 
 
 def _export(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:
@@ -99,6 +132,17 @@ def _export(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.
 
 
 _ROUTES = {"recorder": _record_fake, "recorder-real": _record_real, "export": _export}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's tracebacks on standard error for each fake kernel that refuses: the error itself says why."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 class _Fakes:

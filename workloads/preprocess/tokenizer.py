@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mmsim.workloads.base import HostStep
+from mmsim.workloads.end_to_end import HostStep
 from mmsim.workloads.text import ALBERT_TOKENS, BERT_TOKENS, ROBERTA_TOKENS
 
 if TYPE_CHECKING:

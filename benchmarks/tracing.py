@@ -1,0 +1,210 @@
+"""How well and how fast networks are traced, beside torch.export, make_fx, torch's flop counter, fvcore and torchinfo.
+
+    python benchmarks/tracing.py                      the networks of tests/zoo.py, published sizes
+    python benchmarks/tracing.py --held-out           networks that nobody tuned for
+    python benchmarks/tracing.py --growth             seconds over the number of layers
+
+Every (network, tool) runs in a process of its own. Times are CPU seconds of tracing alone: libraries are imported and
+the network is built before; a small network is traced first, so that one-time costs of torch are not in them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+LIMIT_S = 300
+
+
+def ours(module: Any, inputs: Any) -> int:
+    """One capture, checked and lowered; the FLOPs of its products."""
+    import mmsim
+
+    return int(mmsim.trace(module, inputs, symbols=(), stages={"": "head"}).macs) * 2
+
+
+def export(module: Any, inputs: Any) -> None:
+    """torch.export without decomposition, its outputs flattened."""
+    from mmsim.tracing.export import exported
+
+    exported(module, inputs)
+
+
+def make_fx(module: Any, inputs: Any) -> None:
+    """torch.fx.experimental.proxy_tensor.make_fx on fake tensors, before dispatch."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from mmsim.tracing import nested
+
+    names = list(inputs)
+
+    def function(*tensors: Any) -> Any:
+        out = module(**dict(zip(names, tensors, strict=True)))
+        return nested.plain(out, lambda tensor: tensor)
+
+    make_fx(function, tracing_mode="fake", pre_dispatch=True)(*_on_meta(module, inputs).values())
+
+
+def flop_counter(module: Any, inputs: Any) -> int:
+    """torch.utils.flop_counter on tensors without data."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(**_on_meta(module, inputs))
+    return int(counter.get_total_flops())
+
+
+def fvcore(module: Any, inputs: Any) -> int:
+    """fvcore's FlopCountAnalysis; it counts a multiply-accumulate as one."""
+    from fvcore.nn import FlopCountAnalysis
+
+    given = tuple(_on_meta(module, inputs).values())
+    return int(FlopCountAnalysis(module, given).unsupported_ops_warnings(False).total()) * 2
+
+
+def torchinfo(module: Any, inputs: Any) -> int:
+    """torchinfo's summary."""
+    from torchinfo import summary
+
+    return int(summary(module, input_data=_on_meta(module, inputs), verbose=0, device="meta").total_mult_adds) * 2
+
+
+TOOLS: dict[str, Callable[[Any, Any], int | None]] = {
+    "ours": ours, "export": export, "make_fx": make_fx, "flop_counter": flop_counter, "fvcore": fvcore,
+    "torchinfo": torchinfo,
+}  # fmt: skip
+
+
+def _on_meta(module: Any, inputs: Any) -> Any:
+    """Module and inputs on ``meta``: without values, as these tools take them."""
+    module.to("meta")
+    return {name: tensor.to("meta") for name, tensor in inputs.items()}
+
+
+def network(name: str) -> tuple[Any, Any]:
+    """A network of the zoo, of the held-out table, or ``vit:24`` and ``llama:16`` for growth with the layers."""
+    import held_out
+    import torch
+
+    from mmsim.tracing.weightless import weightless
+    from tests.zoo import ZOO
+
+    torch.manual_seed(0)
+    kind, _, layers = name.partition(":")
+    with weightless():
+        if layers:
+            return _deep(kind, int(layers))
+        if kind in held_out.HELD_OUT:
+            return held_out.build(kind), held_out.inputs(kind)
+        return ZOO[kind].build(False).eval(), ZOO[kind].inputs(False, 2)
+
+
+def _deep(kind: str, layers: int) -> tuple[Any, Any]:
+    import torch
+    import transformers
+
+    if kind == "vit":
+        module = transformers.ViTModel(transformers.ViTConfig(num_hidden_layers=layers))
+        return module.eval(), {"pixel_values": torch.randn(2, 3, 224, 224)}
+    module = transformers.LlamaForCausalLM(transformers.LlamaConfig(num_hidden_layers=layers))
+    return module.eval(), {"input_ids": torch.randint(5, 100, (2, 512))}
+
+
+def measure(name: str, tool: str) -> dict[str, Any]:
+    """One run in this process: CPU seconds, peak memory, FLOPs, or why it failed."""
+    import torch
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    run = TOOLS[tool]
+    try:
+        run(torch.nn.Linear(4, 4), {"input": torch.ones(2, 4)})
+        module, inputs = network(name)
+        began = time.process_time()
+        flops = run(module, inputs)
+        seconds = time.process_time() - began
+    except Exception as error:
+        return {"ok": False, "error": f"{type(error).__name__}: {error}".splitlines()[0][:160]}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"ok": True, "seconds": round(seconds, 3), "peak_mib": round(peak), "flops": flops}
+
+
+def in_process(name: str, tool: str) -> dict[str, Any]:
+    """`measure` in a process of its own."""
+    command = [sys.executable, __file__, "--one", name, tool]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+    except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
+        return {"ok": False, "error": f"{type(error).__name__}: no answer"}
+
+
+def main() -> None:
+    """Print one line a run, then a summary for each tool; ``-o`` writes all as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--models", help="names, parted by commas")
+    parser.add_argument("--tools", default="ours", help=f"of {', '.join(TOOLS)}")
+    parser.add_argument("-o", "--output", type=Path)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(*options.one)))
+        return
+    results: dict[tuple[str, str], dict[str, Any]] = {}
+    for name in _names(options):
+        for tool in options.tools.split(","):
+            results[name, tool] = in_process(name, tool)
+            print(f"{name:16} {tool:12} {_text(results[name, tool])}", flush=True)
+    for tool in options.tools.split(","):
+        _summary(tool, [result for (_, used), result in results.items() if used == tool])
+    if options.output:
+        options.output.write_text(json.dumps({f"{n} {t}": r for (n, t), r in results.items()}, indent=1) + "\n")
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    import held_out
+
+    from tests.zoo import ZOO
+
+    if options.models:
+        return str(options.models).split(",")
+    if options.growth:
+        return ["vit:12", "vit:24", "vit:48", "llama:8", "llama:16", "llama:32"]
+    return list(held_out.HELD_OUT if options.held_out else ZOO)
+
+
+def _text(result: dict[str, Any]) -> str:
+    if not result["ok"]:
+        return f"failed: {result['error']}"
+    flops = "" if result["flops"] is None else f"{result['flops'] / 1e9:12.4g} GFLOP"
+    return f"{result['seconds']:8.3f} s {result['peak_mib']:6} MiB {flops}"
+
+
+def _summary(tool: str, results: list[dict[str, Any]]) -> None:
+    good = [result for result in results if result["ok"]]
+    if good:
+        seconds = sorted(result["seconds"] for result in good)
+        peak = max(result["peak_mib"] for result in good)
+        times = f"median {statistics.median(seconds):.2f} s, most {seconds[-1]:.2f} s"
+        print(f"{tool}: {len(good)} of {len(results)}; {times}, peak {peak} MiB")
+    else:
+        print(f"{tool}: 0 of {len(results)}")
+
+
+if __name__ == "__main__":
+    main()
