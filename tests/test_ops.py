@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmsim import ops
 from mmsim.errors import InputError
 from mmsim.layer import Layer, Stage, Tensor
+from mmsim.ops.region import region
 from mmsim.problem import Problem
 from mmsim.size import Size, symbol, total
 
@@ -112,6 +116,10 @@ CASES = [
                                        "attn_mask": (6, 5)},
                                       (1, 8, 6, 4), enable_gqa=True),
      2 * (8 * 30 * 4), 7 * 240, 4 * 2 * (192 + 40 + 240) + 4 * (2 * 240 + 30)),
+    ("attention on itself, whole", layer(
+        F + "multi_head_attention_forward", {"query": (5, 2, 8), "in_proj_weight": (24, 8), "out_proj_weight": (8, 8)},
+        (5, 2, 8), (2, 5, 5), num_heads=4, need_weights=True),
+     10 * 8 * 24 + 2 * (8 * 25 * 2) + 10 * 64, 6 * 200 + 200, None),  # projections, scores and values; softmax, average
     # --- recurrent: input product, recurrent product, 8 operations for each of 4 gates (7 of 3)
     ("lstm", layer("torch.lstm", {"input": (5, 2, 3), "hx.0": (1, 2, 4), "hx.1": (1, 2, 4), "params.0": (16, 3),
                                   "params.1": (16, 4), "params.2": (16,), "params.3": (16,)},
@@ -123,6 +131,12 @@ CASES = [
                       "params.4": (12, 8), "params.5": (12, 4), "params.6": (12, 8), "params.7": (12, 4)},
         (2, 5, 8), (4, 2, 4), num_layers=2, bidirectional=True, batch_first=True),
      2 * 10 * (12 * 3 + 12 * 4) + 2 * 10 * (12 * 8 + 12 * 4), 4 * 10 * 12 * 7, None),
+    ("lstm with projection", layer("torch.lstm", {"input": (5, 2, 3), "params.0": (16, 3), "params.1": (16, 2),
+                                                  "params.2": (16,), "params.3": (16,), "params.4": (2, 4)},
+                                   (5, 2, 2), num_layers=1), 10 * 16 * 3 + 10 * 16 * 2 + 10 * 2 * 4, 10 * 16 * 8, None),
+    ("packed gru, 7 rows in 3 steps", layer("torch.gru", {"data": (7, 3), "batch_sizes": (3,), "params.0": (12, 3),
+                                                          "params.1": (12, 4)}, (7, 4), num_layers=1),
+     7 * 36 + 7 * 48, 7 * 12 * 7, None),
     ("lstm_cell", layer("torch.lstm_cell", {"input": (2, 3), "hx.0": (2, 4), "hx.1": (2, 4), "w_ih": (16, 3),
      "w_hh": (16, 4)},
                         (2, 4), (2, 4)), 2 * 16 * 7, 2 * 16 * 8, None),
@@ -219,9 +233,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "macs", "vector", "nbytes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_count(given: Layer, macs: int, vector: int, nbytes: int | None) -> None:
-    found = counts(ops.problems_of(given))
+@pytest.mark.parametrize(("case", "macs", "vector", "nbytes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_count(case: Layer, macs: int, vector: int, nbytes: int | None) -> None:
+    found = counts(ops.problems_of(case))
     assert found == (macs, vector, found[2] if nbytes is None else nbytes)
 
 
@@ -240,10 +254,10 @@ FREE = [
 ]
 
 
-@pytest.mark.parametrize("given", FREE, ids=lambda given: given.op)
-def test_free(given: Layer) -> None:
-    assert ops.problems_of(given) == ()
-    assert ops.free_reason(given)
+@pytest.mark.parametrize("case", FREE, ids=lambda case: case.op)
+def test_free(case: Layer) -> None:
+    assert ops.problems_of(case) == ()
+    assert ops.free_reason(case)
 
 
 COPIES = [
@@ -257,9 +271,9 @@ COPIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "nbytes"), COPIES, ids=lambda value: getattr(value, "op", ""))
-def test_copies(given: Layer, nbytes: int) -> None:
-    assert counts(ops.problems_of(given)) == (0, 0, nbytes)
+@pytest.mark.parametrize(("case", "nbytes"), COPIES, ids=lambda value: getattr(value, "op", ""))
+def test_copies(case: Layer, nbytes: int) -> None:
+    assert counts(ops.problems_of(case)) == (0, 0, nbytes)
 
 
 def test_one_row_for_every_spelling() -> None:
@@ -298,13 +312,24 @@ def test_a_weight_that_costs_nothing_is_an_error() -> None:
 
 
 def test_symbolic_batch() -> None:
-    given = layer(F + "conv2d", {"input": (B, 3, 8, 8), "weight": (4, 3, 3, 3)}, (B, 4, 8, 8), padding=1)
-    (problem,) = ops.problems_of(given)
+    case = layer(F + "conv2d", {"input": (B, 3, 8, 8), "weight": (4, 3, 3, 3)}, (B, 4, 8, 8), padding=1)
+    (problem,) = ops.problems_of(case)
     assert problem.macs == B * (4 * 64 * 27)
     assert problem.compulsory_bytes == 4 * (B * (192 + 256) + 108)
-    assert ops.problems_of(given.at(B=5)) == (problem.at(B=5),)
+    assert ops.problems_of(case.at(B=5)) == (problem.at(B=5),)
     norm = layer(F + "layer_norm", {"input": (B, 6), "weight": (6,), "bias": (6,)}, (B, 6), normalized_shape=(6,))
     assert counts(ops.problems_of(norm)) == (0, 48 * B, 4 * (12 * B + 12))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.data())
+def test_region_counts_what_numpy_takes(shape: list[int], data: st.DataObject) -> None:
+    ends = st.none() | st.integers(-7, 7)
+    whole = st.tuples(ends, ends, st.none() | st.integers(1, 3)).map(lambda ends: slice(*ends))
+    index = data.draw(st.lists(whole, max_size=len(shape)).map(tuple))
+    if data.draw(st.booleans()):
+        index = (0, *index[1:])
+    written = tuple(("slice", i.start, i.stop, i.step) if isinstance(i, slice) else i for i in index)
+    assert region(tuple(shape), written) == np.zeros(shape)[index].size
 
 
 def test_symbolic_region() -> None:
@@ -316,8 +341,8 @@ def test_symbolic_region() -> None:
 
 
 def test_convolution_speaks_timeloop() -> None:
-    given = layer(F + "conv2d", {"input": (2, 3, 9, 11), "weight": (4, 3, 3, 5)}, (2, 4, 4, 7), stride=(2, 1))
-    (problem,) = ops.problems_of(given)
+    case = layer(F + "conv2d", {"input": (2, 3, 9, 11), "weight": (4, 3, 3, 5)}, (2, 4, 4, 7), stride=(2, 1))
+    (problem,) = ops.problems_of(case)
     assert problem.shape == {"C": 3, "M": 4, "R": 5, "S": 3, "N": 2, "P": 7, "Q": 4}
     inputs = problem.inputs[1]
     assert inputs.name == "Inputs"

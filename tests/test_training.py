@@ -12,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from mmsim.errors import InputError
-from mmsim.graph import Graph, from_record, to_record
+from mmsim.graph import Graph
+from mmsim.layer_dump import from_record, to_record
 from mmsim.ops import problems_of
 from mmsim.size import symbol
 from mmsim.tracing import capture, lower, trace

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--mode", type=click.Choice(["eager", "graph", "fused"]), default="eager", show_default=True, help="GPUs."
 )
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
-@click.option("--best/--no-best", default=True, show_default=True, help="GPUs: also what the best mapping could reach.")
+@click.option("--best", is_flag=True, help="GPUs: also what the best mapping on the same machine could reach (slower).")
 @click.option(
     "--mappings", type=click.IntRange(min=1), default=300_000, show_default=True, help="Judged per distinct shape."
 )
@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Evaluate NETWORK on architectures: latency, energy and bound per stage and modality.
 
-    A GPU runs what its kernel library would; beside it stands what the best mapping on the same
-    machine could reach. Other architectures run the best mapping of every layer. Equal shapes are
+    A GPU runs what its kernel library would; with --best there stands beside it what the best mapping
+    on the same machine could reach: the room for better kernels. Other architectures run the best mapping of every layer. Equal shapes are
     solved once.
     """
     from mmsim.arch import load

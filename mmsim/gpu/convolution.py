@@ -45,14 +45,16 @@ class Shape:
         )
 
 
+_BASE = replace(CUDA, splits=(1,), setup=0.1, tail=1.0, overlap=2.0, spread=1.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
+_TENSOR_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
-    "cuda": replace(CUDA, tiles=_TILES, splits=(1,), efficiency=1.0, perimeter=7.0, k_clocks=2.0, setup=0.1),
-    "tensor": replace(TENSOR, splits=(1, 2, 4, 8), efficiency=0.8),
-    "hopper": replace(HOPPER, splits=(1, 2, 4, 8), efficiency=0.8),
+    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.0, perimeter=7.0, k_clocks=2.0),
+    "tensor": replace(TENSOR, tiles=_TENSOR_TILES, splits=(1,), efficiency=0.78),
+    "hopper": replace(HOPPER, tiles=_TENSOR_TILES, splits=(1,), efficiency=0.78),
 }
-FUSED = replace(CUDA, tiles=((32, 64), (32, 32)), splits=(1,), efficiency=0.42, perimeter=0.0, k_clocks=20.0, setup=0.1)
-BATCHED = replace(CUDA, splits=(1,), efficiency=0.72)
+FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.42, perimeter=0.0, k_clocks=20.0)
+BATCHED = replace(_BASE, efficiency=0.72, perimeter=3.0, k_clocks=50.0)
 TRANSFORM = 1.0  # share of the DRAM or L2 bandwidth that the transform kernels of F(4x4) reach
 
 

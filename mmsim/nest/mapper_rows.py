@@ -392,7 +392,10 @@ def _spare_first(plan: Plan, rows: Rows) -> None:
     """Take the first reads and fills of outputs out of the bandwidth used."""
     for flow in plan.flows:
         b = flow.boundary
-        uses = ((b.parent, "read", flow.parent_group, flow.spares_reads), (b.child, "write", flow.child_group, flow.spares_fills))
+        uses = (
+            (b.parent, "read", flow.parent_group, flow.spares_reads),
+            (b.child, "write", flow.child_group, flow.spares_fills),
+        )
         for k, action, group, spares in uses:
             if spares and (k, action) in rows.words:
                 copies = np.prod(times(rows, plan.known(group))[plan.irrelevant[b.space]], axis=0)

@@ -9,7 +9,7 @@ from mmsim.run import Cost, Run
 def stages(run: Run, batch: int) -> None:
     """Print latency, energy, MACs and bound per stage; on a GPU also kernels, host and the best mapping."""
     on_gpu = run.arch.device is not None
-    gpu_columns = ("kernels", "host", "best") if on_gpu else ()
+    gpu_columns = ("kernels", "host", *(["best mapping"] if run.total.best_s is not None else [])) if on_gpu else ()
     title = f"{run.graph.workload} {run.graph.variant} on {run.arch.name}, batch {batch}"
     rows = [_row(run, name, cost, cost.latency_s) for name, cost in run.by_stage().items()]
     show(
@@ -22,7 +22,8 @@ def stages(run: Run, batch: int) -> None:
 
 
 def _row(run: Run, name: str, cost: Cost, latency_s: float) -> list[str]:
-    gpu = (si(cost.kernel_s, "s"), si(cost.host_s, "s"), si(cost.best_s, "s")) if run.arch.device is not None else ()
+    times = (cost.kernel_s, cost.host_s, *([] if cost.best_s is None else [cost.best_s]))
+    gpu = [si(time, "s") for time in times] if run.arch.device is not None else []
     share = percent(latency_s / run.latency_s) if run.latency_s else "-"
     return [
         name, str(cost.layers), si(cost.macs), si(latency_s, "s"), share, *gpu, si(cost.energy_j, "J"), cost.bound,

@@ -23,7 +23,9 @@ class BrainCube(nn.Module):
 
     def forward(self, scans: Tensor) -> Tensor:
         inside = scans != 0
-        return self.cut(standardised(scans.float(), inside), inside.any(1))
+        mean, deviation = moments(scans)
+        cube = self.cut(scans, inside.any(1)).float()
+        return torch.where(cube != 0, (cube - mean) / deviation, 0.0)
 
     def cut(self, scans: Tensor, brain: Tensor) -> Tensor:
         """The cube about the brain, by one gather with an index an axis."""
@@ -45,14 +47,14 @@ class BrainCube(nn.Module):
         return ((first + last + 1 - self.cube) // 2).clamp(0, size - self.cube)
 
 
-def standardised(scans: Tensor, inside: Tensor) -> Tensor:
-    """Mean 0, deviation 1 over the voxels inside, 0 elsewhere."""
+def moments(scans: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each scan's voxels that are not zero: [B, S, 1, 1, 1] each."""
     axes = (2, 3, 4)
-    count = inside.sum(axes, keepdim=True).clamp_min(1)
-    mean = (scans * inside).sum(axes, keepdim=True) / count
-    centred = (scans - mean) * inside
-    deviation = (centred.square().sum(axes, keepdim=True) / count).sqrt()
-    return centred / deviation.clamp_min(1e-6)
+    values = scans.float()
+    count = torch.count_nonzero(scans, axes).clamp_min(1)[:, :, None, None, None]
+    mean = values.sum(axes, keepdim=True) / count
+    variance = values.square().sum(axes, keepdim=True) / count - mean.square()
+    return mean, variance.sqrt().clamp_min(1e-6)
 
 
 def heads(batch: int, scans: int) -> Tensor:
