@@ -121,7 +121,14 @@ def architecture(arch: Arch) -> Spec:
         else:
             nodes.append(_component(node, fanout))
             fanout = None
-    return {"version": VERSION, "nodes": nodes}
+    for node_spec in nodes[1:]:  # what all inherit need not be said again
+        own = node_spec.get("attributes", {})
+        node_spec["attributes"] = {key: value for key, value in own.items() if system.get(key) != value}
+    return {"version": VERSION, "nodes": [_without_empty(node_spec) for node_spec in nodes]}
+
+
+def _without_empty(node_spec: Spec) -> Spec:
+    return {key: value for key, value in node_spec.items() if value != {}}
 
 
 def _spatial(node: Fanout) -> Spec:
