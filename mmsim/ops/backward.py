@@ -142,8 +142,10 @@ def _factors(problem: Problem, forward: Layer, *, is_first: bool) -> tuple[str |
         return None, names[2] if problem.name == "weights x value" else names[1]
     if problem.name == "input1 x weight":
         return names[0], names[2]
-    if problem.name in ("input product", "recurrent product", "later recurrent product", "projection"):
-        return names[0] if is_first else None, None
+    if problem.name.endswith(("recurrent product", "projection")):
+        return None, None
+    if problem.name == "input product":
+        return names[0] if is_first else None, None  # of later layers the input is the layer before
     if forward.kind in _LATER:
         return names[1], names[2]
     if forward.kind == "__rmatmul__":
