@@ -101,6 +101,30 @@ def test_a_dot_product_has_an_output_without_ranks(ranks: tuple[tuple[()], ...])
     assert sum(one.updates for one in found.traffic if (one.level, one.data_space) == ("DRAM", "Outputs")) >= 1
 
 
+def test_leakage_of_the_instances_switched_on() -> None:
+    """Two of four register files in use: two leak; all four behind the buffer's gate do."""
+    from dataclasses import replace
+
+    from mmsim.nest.evaluate import evaluate
+    from mmsim.nest.mapping import Level, Loop, Mapping
+
+    arch = replace(MACHINE, energy_pj={"rf": {"leak": 3.0}})
+    gated = replace(
+        arch,
+        nodes=tuple(replace(node, power_gated_at="buffer") if node.name == "rf" else node for node in arch.nodes),
+    )
+    keep = frozenset({"Inputs", "Outputs"})
+    levels = (
+        Level("DRAM", keep, (Loop("N", 5),)),
+        Level("buffer"),
+        Level("PE", spatial=(Loop("N", 2),), split=1),
+        Level("rf", keep),
+    )
+    cycles = evaluate(arch, relu(10), Mapping(levels)).cycles
+    assert evaluate(arch, relu(10), Mapping(levels)).levels["rf"].leak_pj == 3.0 * cycles * 2
+    assert evaluate(gated, relu(10), Mapping(levels)).levels["rf"].leak_pj == 3.0 * cycles * 4
+
+
 # --- mmsim evaluate --------------------------------------------------------------------------------
 
 PROBLEM = {

@@ -17,8 +17,6 @@ UNSUPPORTED = {
     "metadata_storage_depth": "metadata storage",
     "metadata_block_size": "metadata storage",
     "allow_overbooking": "overbooking",
-    "has_power_gating": "power gating",
-    "power_gated_at": "power gating",
     "energy_per_hop": "network energy",
     "router_energy": "network energy",
     "wire_energy": "network energy",

@@ -8,6 +8,7 @@ does not model is refused by name rather than ignored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,11 @@ def _arch(value: object, name: str) -> Arch:
             raise InputError(f"the name {name_here!r} stands twice", field="architecture.nodes")
     extra = _targets(top.get("constraints"), names)
     nodes: list[Node] = []
+    gate, gates_next = "", False  # as in Timeloop's front end, a gate governs what follows the node that has it
     for leaf in leaves:
-        nodes += nodes_of(leaf, extra.get(leaf.name, {}))
+        for node in nodes_of(leaf, extra.get(leaf.name, {})):
+            gate, gates_next = node.name if gates_next else gate, bool(leaf.attributes.get("has_power_gating", False))
+            nodes.append(_gated(node, gate))
     _check_order(nodes)
     inherited = leaves[-1].attributes
     return Arch(
@@ -168,8 +172,22 @@ def _technology(attributes: Mapping[str, Any]) -> float:
     return nm
 
 
+def _gated(node: Node, gate: str) -> Node:
+    """A memory with the gate named by itself or set before it."""
+    if not isinstance(node, Storage):
+        return node
+    at = node.attributes.get("power_gated_at", gate)
+    if not isinstance(at, str):
+        raise InputError("expected a name", field=f"{node.name}.power_gated_at")
+    return replace(node, power_gated_at="" if at == node.name else at)
+
+
 def _check_order(nodes: list[Node]) -> None:
     if not nodes or not isinstance(nodes[-1], Compute) or any(isinstance(node, Compute) for node in nodes[:-1]):
         raise InputError("the last node, and no other, must be a compute", field="architecture.nodes")
+    known = {node.name for node in nodes[:-1]}
+    for node in nodes:
+        if isinstance(node, Storage) and node.power_gated_at not in ("", *known):
+            raise InputError(f"unknown memory {node.power_gated_at!r}", field=f"{node.name}.power_gated_at")
     if not isinstance(nodes[0], Storage):
         raise InputError("the first level must be a memory, with no fan-out above it", field="architecture.nodes")

@@ -54,7 +54,7 @@ def nodes_of(leaf: Leaf, extra: dict[str, Any]) -> list[Node]:
             raise InputError("a fan-out inside !Parallel is not supported", field=f"{leaf.where}.spatial")
         latencies = _latencies(leaf.above, f"{leaf.where}.attributes")
         nodes.append(Fanout(leaf.name, mesh[0], mesh[1], *latencies, _spatial_part(constraints), leaf.above))
-    if leaf.tag == "Component":
+    if leaf.tag == "Component" and "nothing" not in str(leaf.written.get("class")):
         if leaf.parallel and "*" not in (*constraints.keep, *constraints.bypass):  # the other branches keep the rest
             constraints = replace(constraints, bypass=(*constraints.bypass, "*"))
         nodes.append(_component(leaf, replace(constraints, spatial=Constraints().spatial)))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, replace
 
-from mmsim.arch.model import Arch, Storage
+from mmsim.arch.model import Arch, Fanout, Storage
 from mmsim.nest.blocks import Block, lay_out
 from mmsim.nest.counts import Counts, count
 from mmsim.nest.exact_counts import count_exactly, time_steps
@@ -105,7 +105,7 @@ def evaluate(arch: Arch, problem: Problem, mapping: Mapping) -> Evaluation:
         compute_cycles=compute_cycles,
         compute_pj=computes * energy_of(arch, arch.compute.name, "compute"),
         levels={
-            block.name: _with_leak(arch, costs[block.name], block, busy)
+            block.name: _with_leak(arch, costs[block.name], block, blocks, busy)
             for block in reversed(blocks)
             if block.name in costs
         },
@@ -160,9 +160,15 @@ def _slowdown(node: Storage, counts: Dict[str, Counts], compute_cycles: int) -> 
     return slowdown
 
 
-def _with_leak(arch: Arch, cost: LevelCost, block: Block, cycles: int) -> LevelCost:
-    leak = energy_of(arch, block.name, "leak") * cycles * block.instances
-    return replace(cost, leak_pj=leak)
+def _with_leak(arch: Arch, cost: LevelCost, block: Block, blocks: list[Block], cycles: int) -> LevelCost:
+    """Leakage of the instances that are switched on: those in use, or all behind a gate that is in use."""
+    assert isinstance(block.node, Storage)
+    leaking = float(block.instances)
+    gate = next((other for other in blocks if other.name == block.node.power_gated_at), block)
+    behind = arch.instances(block.name) / arch.instances(gate.name, above=isinstance(gate.node, Fanout))
+    if behind > 1:
+        leaking = behind * gate.instances
+    return replace(cost, leak_pj=energy_of(arch, block.name, "leak") * cycles * leaking)
 
 
 _ACTIONS = {
