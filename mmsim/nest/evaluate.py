@@ -87,12 +87,7 @@ def evaluate(arch: Arch, problem: Problem, mapping: Mapping) -> Evaluation:
     computes = math.prod(problem.shape.values())
     compute_cycles = math.prod(time_steps(blocks, dim) for dim in problem.shape)
     costs = {
-        block.name: _level_cost(
-            arch,
-            block,
-            {name: levels[block.name] for name, levels in counts.items() if block.name in levels},
-            compute_cycles,
-        )
+        block.name: _level_cost(arch, block, _at(counts, block.name), compute_cycles)
         for block in blocks
         if isinstance(block.node, Storage)
     }
@@ -107,9 +102,14 @@ def evaluate(arch: Arch, problem: Problem, mapping: Mapping) -> Evaluation:
         levels={
             block.name: _with_leak(arch, costs[block.name], block, blocks, busy)
             for block in reversed(blocks)
-            if block.name in costs
+            if isinstance(block.node, Storage)
         },
     )
+
+
+def _at(counts: Dict[str, Dict[str, Counts]], level: str) -> dict[str, Counts]:
+    """Data space -> counts at one level."""
+    return {name: levels[level] for name, levels in counts.items() if level in levels}
 
 
 def _level_cost(arch: Arch, block: Block, counts: Dict[str, Counts], compute_cycles: int) -> LevelCost:
