@@ -178,6 +178,16 @@ def test_timeloop_file_becomes_levels() -> None:
     assert (arch.name, arch.cycle_s, arch.technology_nm) == ("t", 2e-9, 65)
 
 
+def test_variables_are_names_and_no_attributes() -> None:
+    changed = timeloop_file(
+        "variables: {version: 0.4,", "variables: {version: 0.4, width: 128, read_bandwidth: 3, kind: HBM2, depth: 5,"
+    )
+    changed["architecture"]["nodes"][1]["attributes"] = {"width": "width // 2", "type": "kind", "depth": "depth + 1"}
+    dram, glb = timeloop.parse(changed, file="t.yaml").storages[:2]
+    assert (dram.block_size, dram.capacity_words, dram.attributes["type"]) == (4, 24, "HBM2")
+    assert (dram.read_words_per_cycle, glb.read_words_per_cycle) == (None, 4)
+
+
 @pytest.mark.parametrize(
     ("change", "to", "said"),
     [

@@ -57,10 +57,8 @@ def _arch(value: object, name: str) -> Arch:
     tree = mapping_of(top.get("architecture"), "architecture", {"version", "nodes", "!"})
     if str(tree.get("version", "0.4")) not in ("0.4", "0.40"):
         raise InputError(f"only version 0.4 is read, not {tree['version']}", field="architecture.version")
-    variables = {
-        key: item for key, item in mapping_of(top.get("variables"), "variables", None).items() if key != "version"
-    }
-    leaves = list(_leaves(tree.get("nodes"), "architecture.nodes", False, dict(variables)))
+    variables = evaluated(mapping_of(top.get("variables"), "variables", None), {})
+    leaves = list(_leaves(tree.get("nodes"), "architecture.nodes", False, {}, variables))
     names = [leaf.name for leaf in leaves]
     for i, name_here in enumerate(names):
         if name_here in names[:i]:
@@ -73,12 +71,12 @@ def _arch(value: object, name: str) -> Arch:
             gate, gates_next = node.name if gates_next else gate, bool(leaf.attributes.get("has_power_gating", False))
             nodes.append(_gated(node, gate))
     _check_order(nodes)
-    inherited = leaves[-1].attributes
+    everywhere = {**variables, **leaves[-1].attributes}
     return Arch(
         name=name,
         nodes=tuple(nodes),
-        cycle_s=positive(inherited, "global_cycle_seconds", "variables", default=1e-9),
-        technology_nm=_technology(inherited),
+        cycle_s=positive(everywhere, "global_cycle_seconds", "variables", default=1e-9),
+        technology_nm=_technology(everywhere),
         energy_pj={
             node.name: user_energy(node)
             for node in nodes
@@ -87,7 +85,9 @@ def _arch(value: object, name: str) -> Arch:
     )
 
 
-def _leaves(value: object, where: str, parallel: bool, inherited: dict[str, Any]) -> Iterator[Leaf]:
+def _leaves(
+    value: object, where: str, parallel: bool, inherited: dict[str, Any], variables: Mapping[str, Any]
+) -> Iterator[Leaf]:
     """Every container and component, outermost first; `inherited` grows with the containers passed."""
     if not isinstance(value, list):
         raise InputError("missing" if value is None else "expected a list of nodes", field=where)
@@ -100,11 +100,11 @@ def _leaves(value: object, where: str, parallel: bool, inherited: dict[str, Any]
             mapping_of(item, at, {"!", "nodes"})
             if tag == "Parallel":
                 _check_peers(item.get("nodes"), f"{at}.nodes")
-            yield from _leaves(item.get("nodes"), f"{at}.nodes", parallel or tag == "Parallel", inherited)
+            yield from _leaves(item.get("nodes"), f"{at}.nodes", parallel or tag == "Parallel", inherited, variables)
         elif tag == "Nothing":
             continue
         elif tag in ("Container", "Component"):
-            yield from _leaf(tag, item, at, parallel, inherited)
+            yield from _leaf(tag, item, at, parallel, inherited, variables)
         else:
             raise InputError(
                 f"unknown tag !{tag}; known are Container, Component, Nothing, {', '.join(BRANCHES)}", field=at
@@ -122,7 +122,9 @@ def _check_peers(value: object, where: str) -> None:
                     raise InputError(f"{space!r} is kept in two branches of !Parallel", field=at)
 
 
-def _leaf(tag: str, item: dict[str, Any], at: str, parallel: bool, inherited: dict[str, Any]) -> Iterator[Leaf]:
+def _leaf(
+    tag: str, item: dict[str, Any], at: str, parallel: bool, inherited: dict[str, Any], variables: Mapping[str, Any]
+) -> Iterator[Leaf]:
     mapping_of(item, at, LEAF_KEYS if tag == "Container" else COMPONENT_KEYS)
     if not isinstance(item.get("name"), str) or not item["name"]:
         raise InputError("missing" if item.get("name") is None else "expected text", field=f"{at}.name")
@@ -135,7 +137,8 @@ def _leaf(tag: str, item: dict[str, Any], at: str, parallel: bool, inherited: di
     if not isinstance(enabled, bool):
         raise InputError("expected true or false", field=f"{at}.enabled")
     if enabled:
-        yield Leaf(tag, item, evaluated({**inherited, **own}), evaluated(inherited), at, parallel)
+        attributes, above = evaluated({**inherited, **own}, variables), evaluated(inherited, variables)
+        yield Leaf(tag, item, attributes, above, variables, at, parallel)
 
 
 def _targets(value: object, names: list[str]) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,7 @@ class Leaf:
     written: Mapping[str, Any]
     attributes: Mapping[str, Any]
     above: Mapping[str, Any]  # the attributes of the containers alone, which a fan-out above it has
+    variables: Mapping[str, Any]
     where: str
     parallel: bool
 
@@ -47,7 +48,7 @@ def nodes_of(leaf: Leaf, extra: dict[str, Any]) -> list[Node]:
     constraints = parse_constraints(_merged(leaf, extra), f"{leaf.where}.constraints")
     nodes: list[Node] = []
     spatial = mapping_of(leaf.written.get("spatial"), f"{leaf.where}.spatial", {"meshX", "meshY"})
-    shape = {axis: evaluated({**leaf.attributes, axis: size})[axis] for axis, size in spatial.items()}
+    shape = evaluated(spatial, {**leaf.variables, **leaf.attributes})
     mesh = [whole(shape, axis, f"{leaf.where}.spatial", default=1, minimum=1) for axis in ("meshX", "meshY")]
     if mesh != [1, 1]:
         if leaf.parallel:
