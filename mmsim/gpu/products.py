@@ -34,6 +34,7 @@ class Library:
     spread: float  # share of the SMs that saturates DRAM
     cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
     efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
+    pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
     hides_output: bool = False  # whether the next tile computes while one is written
 
 
@@ -125,7 +126,7 @@ def products(
         / (1 + menu.perimeter * (1 / tm + 1 / tn))
     )
     rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
-    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor else rate
+    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor and not menu.pads else rate
 
     per_sm = blocks / machine.sms
     resident = np.clip(128 * 256 // (tm * tn), 1, 8)
