@@ -201,7 +201,9 @@ def _positive(size: Size) -> Size:
 
 
 def _smaller(touched: Size, extent: Size) -> Size:
-    """The smaller of the two; where symbols leave it open, `extent`."""
+    """The smaller of the two. Where symbols leave it open a table is taken to be larger than what is looked up."""
+    if isinstance(extent, int) and not isinstance(touched, int):
+        return touched
     excess = touched - extent
     if isinstance(excess, int):
         return touched if excess <= 0 else extent

@@ -93,6 +93,14 @@ def test_a_product_is_mapped_and_its_instances_are_multiplied() -> None:
     assert single.lower_bound <= single.latency_s * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("ranks", [(), ((),)])
+def test_a_dot_product_has_an_output_without_ranks(ranks: tuple[tuple[()], ...]) -> None:
+    k = ((("K", 1),),)
+    spaces = (DataSpace("Weights", k, 8), DataSpace("Inputs", k, 8), DataSpace("Outputs", ranks, 8, True))
+    found = solve(Problem("mac", (("K", 60),), spaces), MACHINE, "latency")
+    assert sum(one.updates for one in found.traffic if (one.level, one.data_space) == ("DRAM", "Outputs")) >= 1
+
+
 # --- mmsim evaluate --------------------------------------------------------------------------------
 
 PROBLEM = {

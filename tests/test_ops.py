@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmsim import ops
 from mmsim.errors import InputError
 from mmsim.layer import Layer, Stage, Tensor
+from mmsim.ops.region import region
 from mmsim.problem import Problem
 from mmsim.size import Size, symbol, total
 
@@ -88,6 +92,8 @@ CASES = [
                      args=("bi,ijo->bjo", "tensor", "tensor")), 2 * 3 * 20, 0, 4 * (6 + 60 + 40)),
     ("einsum with an ellipsis", layer("torch.einsum", {"operands.0": (2, 3, 4), "operands.1": (4, 5)}, (2, 3, 5),
                                       equation="...d,de->...e"), 6 * 20, 0, 4 * (24 + 20 + 30)),
+    ("complex einsum", layer("torch.einsum", {"a": (2, 3), "b": (3, 4)}, (2, 4), equation="ij,jk->ik",
+                             dtypes="a:complex64 b:complex64 out0:complex64"), 4 * 24, 0, 8 * (6 + 12 + 8)),
     ("einsum of three", layer("torch.einsum", {"a": (2, 3), "b": (3, 4), "c": (4, 5)}, (2, 5), equation="ij,jk,kl->il"),
      24 + 40, 0, 4 * (6 + 12 + 8) + 4 * (8 + 20 + 10)),
     ("einsum, summing one operand first", layer("torch.einsum", {"a": (2, 3, 7), "b": (3, 4)}, (2, 4),
@@ -112,6 +118,10 @@ CASES = [
                                        "attn_mask": (6, 5)},
                                       (1, 8, 6, 4), enable_gqa=True),
      2 * (8 * 30 * 4), 7 * 240, 4 * 2 * (192 + 40 + 240) + 4 * (2 * 240 + 30)),
+    ("attention on itself, whole", layer(
+        F + "multi_head_attention_forward", {"query": (5, 2, 8), "in_proj_weight": (24, 8), "out_proj_weight": (8, 8)},
+        (5, 2, 8), (2, 5, 5), num_heads=4, need_weights=True),
+     10 * 8 * 24 + 2 * (8 * 25 * 2) + 10 * 64, 6 * 200 + 200, None),  # projections, scores and values; softmax, average
     # --- recurrent: input product, recurrent product, 8 operations for each of 4 gates (7 of 3)
     ("lstm", layer("torch.lstm", {"input": (5, 2, 3), "hx.0": (1, 2, 4), "hx.1": (1, 2, 4), "params.0": (16, 3),
                                   "params.1": (16, 4), "params.2": (16,), "params.3": (16,)},
@@ -123,6 +133,12 @@ CASES = [
                       "params.4": (12, 8), "params.5": (12, 4), "params.6": (12, 8), "params.7": (12, 4)},
         (2, 5, 8), (4, 2, 4), num_layers=2, bidirectional=True, batch_first=True),
      2 * 10 * (12 * 3 + 12 * 4) + 2 * 10 * (12 * 8 + 12 * 4), 4 * 10 * 12 * 7, None),
+    ("lstm with projection", layer("torch.lstm", {"input": (5, 2, 3), "params.0": (16, 3), "params.1": (16, 2),
+                                                  "params.2": (16,), "params.3": (16,), "params.4": (2, 4)},
+                                   (5, 2, 2), num_layers=1), 10 * 16 * 3 + 10 * 16 * 2 + 10 * 2 * 4, 10 * 16 * 8, None),
+    ("packed gru, 7 rows in 3 steps", layer("torch.gru", {"data": (7, 3), "batch_sizes": (3,), "params.0": (12, 3),
+                                                          "params.1": (12, 4)}, (7, 4), num_layers=1),
+     7 * 36 + 7 * 48, 7 * 12 * 7, None),
     ("lstm_cell", layer("torch.lstm_cell", {"input": (2, 3), "hx.0": (2, 4), "hx.1": (2, 4), "w_ih": (16, 3),
      "w_hh": (16, 4)},
                         (2, 4), (2, 4)), 2 * 16 * 7, 2 * 16 * 8, None),
@@ -212,16 +228,32 @@ CASES = [
     ("stft", layer("torch.stft", {"input": (2, 100)}, (2, 9, 11), n_fft=16, dtypes="out0:complex64"),
      0, 22 * 16 * 11, 4 * 200 + 8 * 198),
     ("cdist", layer("torch.cdist", {"x1": (2, 3, 4), "x2": (2, 5, 4)}, (2, 3, 5)), 0, 3 * 120, 4 * (24 + 40 + 30)),
+    ("deform_conv2d", layer("torchvision.ops.deform_conv.deform_conv2d", {"input": (1, 4, 8, 8), "offset": (1, 18, 6,
+     6),
+                                                                           "weight": (6, 4, 3, 3)}, (1, 6, 6, 6),
+                                                                           stride=(1, 1)),
+     6 * 36 * 36, 0, None),
     ("bucketize", layer("torch.bucketize", {"input": (6,), "boundaries": (7,)}, (6,), dtypes="out0:int64"),
      0, 18, 4 * (6 + 6) + 48),  # 3 steps find one of 8 places
     ("inverse", layer("torch.linalg.linalg_inv", {"A": (2, 3, 3)}, (2, 3, 3)), 0, 2 * 2 * 27, 4 * 36),
+    # --- gradient kernels of torch
+    ("convolution_backward", layer("aten.convolution_backward.default",
+                                   {"grad_output": (1, 4, 6, 6), "input": (1, 3, 8, 8), "weight": (4, 3, 3, 3)},
+                                   (1, 3, 8, 8), (4, 3, 3, 3), output_mask=(True, True, False)),
+     2 * 4 * 36 * 27, 0, 2 * 4 * (4 * 36 + 3 * 64 + 4 * 27)),
+    ("relu's", layer("aten.threshold_backward.default", {"grad_output": (10,), "self": (10,)}, (10,)), 0, 20, 120),
+    ("softmax's", layer("aten._softmax_backward_data.default", {"grad_output": (4, 5), "output": (4, 5)}, (4, 5),
+     dim=-1),
+     0, 80, 240),
+    ("embedding's", layer("aten.embedding_dense_backward.default", {"grad_output": (2, 8), "indices": (2,)}, (50, 8),
+                          dtypes="indices:int64"), 0, 16, 4 * 400 + 4 * 16 + 16 + 4 * 16),
     ("mse_loss", layer(F + "mse_loss", {"input": (4, 5), "target": (4, 5)}, ()), 0, 60, 4 * 41),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "macs", "vector", "nbytes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
-def test_count(given: Layer, macs: int, vector: int, nbytes: int | None) -> None:
-    found = counts(ops.problems_of(given))
+@pytest.mark.parametrize(("case", "macs", "vector", "nbytes"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_count(case: Layer, macs: int, vector: int, nbytes: int | None) -> None:
+    found = counts(ops.problems_of(case))
     assert found == (macs, vector, found[2] if nbytes is None else nbytes)
 
 
@@ -240,10 +272,10 @@ FREE = [
 ]
 
 
-@pytest.mark.parametrize("given", FREE, ids=lambda given: given.op)
-def test_free(given: Layer) -> None:
-    assert ops.problems_of(given) == ()
-    assert ops.free_reason(given)
+@pytest.mark.parametrize("case", FREE, ids=lambda case: case.op)
+def test_free(case: Layer) -> None:
+    assert ops.problems_of(case) == ()
+    assert ops.free_reason(case)
 
 
 COPIES = [
@@ -257,9 +289,9 @@ COPIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("given", "nbytes"), COPIES, ids=lambda value: getattr(value, "op", ""))
-def test_copies(given: Layer, nbytes: int) -> None:
-    assert counts(ops.problems_of(given)) == (0, 0, nbytes)
+@pytest.mark.parametrize(("case", "nbytes"), COPIES, ids=lambda value: getattr(value, "op", ""))
+def test_copies(case: Layer, nbytes: int) -> None:
+    assert counts(ops.problems_of(case)) == (0, 0, nbytes)
 
 
 def test_one_row_for_every_spelling() -> None:
@@ -298,13 +330,24 @@ def test_a_weight_that_costs_nothing_is_an_error() -> None:
 
 
 def test_symbolic_batch() -> None:
-    given = layer(F + "conv2d", {"input": (B, 3, 8, 8), "weight": (4, 3, 3, 3)}, (B, 4, 8, 8), padding=1)
-    (problem,) = ops.problems_of(given)
+    case = layer(F + "conv2d", {"input": (B, 3, 8, 8), "weight": (4, 3, 3, 3)}, (B, 4, 8, 8), padding=1)
+    (problem,) = ops.problems_of(case)
     assert problem.macs == B * (4 * 64 * 27)
     assert problem.compulsory_bytes == 4 * (B * (192 + 256) + 108)
-    assert ops.problems_of(given.at(B=5)) == (problem.at(B=5),)
+    assert ops.problems_of(case.at(B=5)) == (problem.at(B=5),)
     norm = layer(F + "layer_norm", {"input": (B, 6), "weight": (6,), "bias": (6,)}, (B, 6), normalized_shape=(6,))
     assert counts(ops.problems_of(norm)) == (0, 48 * B, 4 * (12 * B + 12))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=3), st.data())
+def test_region_counts_what_numpy_takes(shape: list[int], data: st.DataObject) -> None:
+    ends = st.none() | st.integers(-7, 7)
+    whole = st.tuples(ends, ends, st.none() | st.integers(1, 3)).map(lambda ends: slice(*ends))
+    index = data.draw(st.lists(whole, max_size=len(shape)).map(tuple))
+    if data.draw(st.booleans()):
+        index = (0, *index[1:])
+    written = tuple(("slice", i.start, i.stop, i.step) if isinstance(i, slice) else i for i in index)
+    assert region(tuple(shape), written) == np.zeros(shape)[index].size
 
 
 def test_symbolic_region() -> None:
@@ -316,8 +359,8 @@ def test_symbolic_region() -> None:
 
 
 def test_convolution_speaks_timeloop() -> None:
-    given = layer(F + "conv2d", {"input": (2, 3, 9, 11), "weight": (4, 3, 3, 5)}, (2, 4, 4, 7), stride=(2, 1))
-    (problem,) = ops.problems_of(given)
+    case = layer(F + "conv2d", {"input": (2, 3, 9, 11), "weight": (4, 3, 3, 5)}, (2, 4, 4, 7), stride=(2, 1))
+    (problem,) = ops.problems_of(case)
     assert problem.shape == {"C": 3, "M": 4, "R": 5, "S": 3, "N": 2, "P": 7, "Q": 4}
     inputs = problem.inputs[1]
     assert inputs.name == "Inputs"

@@ -121,6 +121,8 @@ def test_symbolic_extents() -> None:
     assert strided.stored({"P": 4 * B, "R": 1}) == 4 * B  # every other element
     assert strided.stored({"P": 4 * B, "R": 3}) == 8 * B  # all, and one of padding
     assert strided.at(B=2).extents == (16,)
+    table = DataSpace("Weights", ((("E", 1),), (("F", 1),)), 32, extents=(30000, 64))
+    assert table.stored({"E": 128 * B, "F": 64}) == 8192 * B  # rows looked up, below 235 sequences
 
 
 def test_matrix_product_by_hand() -> None:

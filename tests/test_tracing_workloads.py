@@ -18,7 +18,11 @@ QUICK = {"av_mnist", "mujoco_push", "vision_touch"}
 
 def variants() -> list[Any]:
     found = [(name, variant) for name in names() for variant in get(name).variants()]
-    return [pair if pair[0] in QUICK else pytest.param(*pair, marks=pytest.mark.slow) for pair in found]
+    quick = [pair[0] in QUICK and pair[1] != "transformer" for pair in found]
+    return [
+        pair if is_quick else pytest.param(*pair, marks=pytest.mark.slow)
+        for pair, is_quick in zip(found, quick, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name, variant", variants())

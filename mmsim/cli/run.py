@@ -53,8 +53,8 @@ def command(
     """Evaluate NETWORK on architectures: latency, energy and bound per stage and modality.
 
     A GPU runs what its kernel library would; with --best there stands beside it what the best mapping
-    on the same machine could reach: the room for better kernels. Other architectures run the best mapping of every layer. Equal shapes are
-    solved once.
+    on the same machine could reach: the room for better kernels. Other architectures run the best
+    mapping of every layer. Equal shapes are solved once.
     """
     from mmsim.arch import load
     from mmsim.energy import filled

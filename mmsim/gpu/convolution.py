@@ -45,14 +45,17 @@ class Shape:
         )
 
 
+_BASE = replace(CUDA, splits=(1,), setup=0.1, tail=1.0, overlap=2.0, spread=1.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
+_WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
-    "cuda": replace(CUDA, tiles=_TILES, splits=(1,), efficiency=1.0, perimeter=7.0, k_clocks=2.0, setup=0.1),
-    "tensor": replace(TENSOR, splits=(1, 2, 4, 8), efficiency=0.8),
-    "hopper": replace(HOPPER, splits=(1, 2, 4, 8), efficiency=0.8),
+    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.0, perimeter=7.0, k_clocks=2.0),
+    "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.78, pads=True),
+    "ampere": replace(TENSOR, splits=(1,), k_step=32, efficiency=0.9, pads=True),
+    "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
-FUSED = replace(CUDA, tiles=((32, 64), (32, 32)), splits=(1,), efficiency=0.42, perimeter=0.0, k_clocks=20.0, setup=0.1)
-BATCHED = replace(CUDA, splits=(1,), efficiency=0.72)
+FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.42, perimeter=0.0, k_clocks=20.0)
+BATCHED = replace(_BASE, efficiency=0.72, perimeter=3.0, k_clocks=50.0)
 TRANSFORM = 1.0  # share of the DRAM or L2 bandwidth that the transform kernels of F(4x4) reach
 
 
@@ -60,7 +63,8 @@ def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
     kernels = IMPLICIT["cuda"]
     if machine.has_tensor(dtype):
-        kernels = IMPLICIT["hopper" if machine.device.compute_capability >= 9 else "tensor"]
+        generation = machine.device.compute_capability
+        kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
     a, _, _ = shape.bytes(BITS[dtype] / 8)
     depth = shape.in_channels / shape.groups * shape.taps
     one = np.ones_like(np.asarray(shape.outputs, float))
@@ -98,7 +102,7 @@ def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
     )
 
 
-DEPTHWISE = 0.45  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
+DEPTHWISE = 0.2  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
 
 
 def convolution(

@@ -6,7 +6,7 @@ intermediate array is the candidate. The library's choice is taken to be the fas
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -34,20 +34,29 @@ class Library:
     spread: float  # share of the SMs that saturates DRAM
     cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
     efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
+    pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
     hides_output: bool = False  # whether the next tile computes while one is written
 
 
-POWER = 1.0
 _EDGES = (16, 32, 64, 128, 256)
 _TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
 _CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
 _SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
+_FEW_TILES = ((128, 128), (128, 64), (64, 128), (64, 64))
+
 TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 1.0, 5.5, 5.4, 0.6, 2.85, 0.47, 1)
+"""Fitted on 30 % of the bf16 products of the A100."""
 HOPPER = Library(_TENSOR_TILES, _SPLITS, 64, 3.5, 2.65, 4.06, 0.4, 2.2, 0.57, 4, hides_output=True)
-CUDA = Library(_CUDA_TILES, _SPLITS, 8, 3.0, 50.0, 0.3, 1.0, 2.0, 1.0, 1)
-CUDA_BATCHED = replace(CUDA, splits=(1,))
-AMPERE_BATCHED = replace(CUDA, tiles=((128, 128),), splits=(1,))
+"""Fitted on 30 % of the bf16 products of the H100; clusters of blocks share what they fetch."""
+CUDA = Library(_CUDA_TILES, _SPLITS, 8, 0.8, 128.0, 0.72, 0.37, 1.42, 0.42, 1)
+"""Up to Turing; fitted on 30 % of the FP32 linear rows of the V100."""
+CUDA_BATCHED = Library(_FEW_TILES, (1,), 8, 0.26, 98.0, 0.26, 1.0, 1.67, 0.95, 1)
+"""Batched products have few tiles and no splits; fitted on 30 % of the FP32 bmm rows of the V100."""
+AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 4.0, 64.0, 0.31, 0.92, 1.1, 1.0, 1)
+"""From Ampere on; fitted on 30 % of the FP32 linear rows of the A100."""
+AMPERE_BATCHED = Library(((128, 128),), (1,), 8, 3.0, 47.0, 0.05, 1.0, 12.0, 0.42, 1)
+"""One tile whatever the shape: 256 clocks per k, as 84 % of the A100's compute-bound bmm rows show."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +77,14 @@ class Products:
     resident: Array
 
 
-def library(machine: Machine, dtype: str) -> Library:
-    """The kernels that products in `dtype` run with."""
-    if not machine.has_tensor(dtype):
-        return CUDA
-    return HOPPER if machine.device.compute_capability >= 9 else TENSOR
+def library(machine: Machine, dtype: str, *, batched: bool) -> Library:
+    """The kernels that products in `dtype` run with; `batched` means more than one product in a launch."""
+    generation = machine.device.compute_capability
+    if machine.has_tensor(dtype):
+        return HOPPER if generation >= 9 else TENSOR
+    if generation >= 8:
+        return AMPERE_BATCHED if batched else AMPERE
+    return CUDA_BATCHED if batched else CUDA
 
 
 def missing(size: Array, resident_bytes: float) -> Array:
@@ -96,9 +108,10 @@ def products(
 
     `cold` is the share of A, B and C that DRAM must deliver or take: what a kernel before left in L2,
     or the next one finds there, is not. `a_bytes` is what A takes in memory where that is not m x k
-    (a convolution's input, read several times over).
+    (a convolution's input, read several times over). Without `kernels` a batch counts as batched when
+    all of `batch` exceed 1.
     """
-    menu = kernels or library(machine, dtype)
+    menu = kernels or library(machine, dtype, batched=bool(np.all(np.asarray(batch) > 1)))
     device, word = machine.device, BITS[dtype] / 8
     tensor = machine.has_tensor(dtype)
     m, n, k, batch, cold_a, cold_b, cold_c = (np.asarray(x, float)[..., None] for x in (m, n, k, batch, *cold))
@@ -110,10 +123,10 @@ def products(
     share = (
         menu.efficiency
         * (device.tensor_share if tensor else device.cuda_share)
-        / (1 + (menu.perimeter * (1 / tm + 1 / tn)) ** POWER)
+        / (1 + menu.perimeter * (1 / tm + 1 / tn))
     )
     rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
-    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor else rate
+    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor and not menu.pads else rate
 
     per_sm = blocks / machine.sms
     resident = np.clip(128 * 256 // (tm * tn), 1, 8)

@@ -13,6 +13,8 @@ from mmsim.nest.deltas import Move, Vector
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.problem import DataSpace, Problem
 
+MAX_CHILDREN = 2**22  # each is looked at by itself
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -139,6 +141,8 @@ def _instances(mapping: Mapping, nodes: list[Storage | Fanout]) -> list[int]:
         if wide > node.mesh_x or high > node.mesh_y:
             have = f"{node.mesh_x} x {node.mesh_y}"
             raise InputError(f"mapped to {wide} x {high} instances, there are {have}", field=level.node)
+        if wide * high > MAX_CHILDREN:
+            raise InputError(f"more than {MAX_CHILDREN} instances at one fan-out are not supported", field=level.node)
         count *= wide * high
     return counts
 

@@ -113,8 +113,8 @@ class _Walk:
         self.jumps: list[Vector] = []
         back = (0,) * self.order
         for move in self.moves:
-            self.jumps.append(_minus(move.step, back))
-            back = _plus(back, move.step)
+            self.jumps.append(minus(move.step, back))
+            back = plus(back, move.step)
         self.memo: dict[tuple[int, _State], tuple[Counter[Vector | None], _State]] = {}
 
     def run(self) -> Demand:
@@ -155,7 +155,7 @@ class _Walk:
             return STILL, last
         if last is None or last == jump:
             low, high = self.box
-            return subtract(self.box, (_minus(low, jump), _minus(high, jump))), jump
+            return subtract(self.box, (minus(low, jump), minus(high, jump))), jump
         return (self.box,), None
 
 
@@ -164,14 +164,16 @@ def _shift(before: Region, after: Region, jump: Vector) -> Vector | None:
     if not before or not after or len(before) != len(after):
         return None
     a, b = sorted(before), sorted(after)
-    offset = _minus(b[0][0], a[0][0])
-    moved = all((_plus(x[0], offset), _plus(x[1], offset)) == y for x, y in zip(a, b, strict=True))
-    return _plus(offset, jump) if moved else None
+    offset = minus(b[0][0], a[0][0])
+    moved = all((plus(x[0], offset), plus(x[1], offset)) == y for x, y in zip(a, b, strict=True))
+    return plus(offset, jump) if moved else None
 
 
-def _plus(a: Vector, b: Vector) -> Vector:
+def plus(a: Vector, b: Vector) -> Vector:
+    """The sum of two vectors."""
     return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
-def _minus(a: Vector, b: Vector) -> Vector:
+def minus(a: Vector, b: Vector) -> Vector:
+    """The difference of two vectors."""
     return tuple(x - y for x, y in zip(a, b, strict=True))

@@ -10,7 +10,9 @@ from dataclasses import replace
 from mmsim.arch.model import Fanout
 from mmsim.nest.blocks import Block, Step, capacity, words
 from mmsim.nest.counts import Counts
-from mmsim.nest.exact import Asked, Execution, Kind, NestLoop, points, steps_in_time
+from mmsim.nest.exact import Execution
+from mmsim.nest.exact_children import Asked
+from mmsim.nest.exact_loops import Kind, NestLoop, points, steps_in_time
 from mmsim.problem import DataSpace
 
 

@@ -20,6 +20,7 @@ from typing import cast
 from mmsim.errors import InputError
 from mmsim.layer import Attr, Layer, Role, Tensor
 from mmsim.ops import movement, views
+from mmsim.ops.exchange import exchanged
 from mmsim.ops.nests import Access, Problems, distinct, nest, place, reads, writes
 from mmsim.ops.table import counted
 from mmsim.problem import DataSpace, Problem
@@ -73,7 +74,7 @@ def backward(layer: Layer) -> Problems:
         (out for name, out in zip(_names(layer.attr("of")), layer.outputs, strict=True) if "bias" in name), None
     )
     if bias is not None and any(problem.kind == "mac" for problem in found):
-        found += _of_bias(forward.output, bias)
+        found += _of_bias(forward, bias)
     return found
 
 
@@ -117,8 +118,6 @@ def kept(forward: Layer, wanted: tuple[str, ...]) -> tuple[tuple[str, Tensor], .
 # --- products ----------------------------------------------------------------------------------------
 
 _LATER = frozenset({"addmm", "baddbmm", "addmv", "addbmm"})  # their first operand is not part of the product
-_CLASSES = {(True, True, True): "B", (True, False, True): "M", (False, True, True): "N", (True, True, False): "K"}
-"""(in Inputs, in Weights, in Outputs) -> the dimension of a matrix product."""
 
 
 def _of_product(problem: Problem, forward: Layer, wanted: frozenset[str], *, is_first: bool) -> Problems:
@@ -151,55 +150,13 @@ def _factors(problem: Problem, forward: Layer, *, is_first: bool) -> tuple[str |
     return names[0], names[1]
 
 
-def exchanged(problem: Problem, target: str) -> Problem:
-    """The product that gives the gradient of `target` (``Inputs`` or ``Weights``): it changes places with ``Outputs``.
-
-    A matrix product keeps Timeloop's letters, M N of the result and K summed. Of a convolution the input gradient
-    exchanges C and M; the weight gradient keeps the letters, and sums over N, P and Q.
-    """
-    spaces = {space.name: space for space in problem.data_spaces}
-    changed = {**spaces, target: spaces["Outputs"], "Outputs": spaces[target]}
-    named = tuple(replace(changed[name], name=name, is_output=name == "Outputs") for name in spaces)
-    if problem.family == "matmul":
-        letters = {d: _CLASSES[tuple(d in s.dims for s in (named[1], named[0], named[2]))] for d, _ in problem.dims}  # type: ignore[index]
-    elif target == "Inputs":
-        letters = {"C": "M", "M": "C"}
-    else:
-        letters = {}
-    return _renamed(replace(problem, data_spaces=named, name=f"gradient of {target.lower()}"), letters)
-
-
-def _renamed(problem: Problem, letters: dict[str, str]) -> Problem:
-    """The problem with its dimensions renamed, in the family's usual order."""
-    sizes = {letters.get(dim, dim): size for dim, size in problem.dims}
-    order = (
-        [d for d in ("B", "M", "N", "K") if d in sizes] if problem.family == "matmul" else _conv_order(problem, letters)
-    )
-
-    def space(old: DataSpace) -> DataSpace:
-        ranks = tuple(tuple((letters.get(dim, dim), c) for dim, c in rank) for rank in old.projection)
-        return replace(old, projection=ranks)
-
-    return replace(
-        problem,
-        dims=tuple((dim, sizes[dim]) for dim in order),
-        data_spaces=tuple(space(old) for old in problem.data_spaces),
-    )
-
-
-def _conv_order(problem: Problem, letters: dict[str, str]) -> list[str]:
-    dims = {letters.get(dim, dim) for dim, _ in problem.dims}
-    return [dim for dim in "GCMRSTNPQO" if dim in dims]
-
-
-def _of_bias(out: Tensor, bias: Tensor) -> Problems:
-    """The sum of the result's gradient over everything but the bias's own axis."""
-    rank = len(out.shape)
-    axis = next((a for a in (1, rank - 1, 0) if a < rank and out.shape[a] == bias.elements), rank - 1)
-    if rank > 1 and out.shape[-1] == bias.elements and out.shape[1] != bias.elements:
-        axis = rank - 1
+def _of_bias(forward: Layer, bias: Tensor) -> Problems:
+    """The sum of the result's gradient over everything but the bias's own axis: the channels, or the last."""
+    out = forward.output
+    channels = 1 if len(out.shape) == len(forward.tensors[1].shape) else 0
+    axis = channels if "conv" in forward.kind else len(out.shape) - 1
     own = tuple(size if a == axis else 1 for a, size in enumerate(out.shape))
-    over = tuple(a for a in range(rank) if a != axis)
+    over = tuple(a for a in range(len(out.shape)) if a != axis)
     accesses = (*reads(out, shape=out.shape), Access("Outputs", bias.bits, own, is_output=True))
     return nest("vector", "reduction", out.shape, accesses, over=over, name="gradient of bias")
 
@@ -207,56 +164,66 @@ def _of_bias(out: Tensor, bias: Tensor) -> Problems:
 # --- everything else ---------------------------------------------------------------------------------
 
 
+_FIXED = ("Indices", "Mean", "Variance", "Table", "Boxes", "Scores")
+"""Data spaces through which no gradient flows."""
+
+
 def _of_nest(problem: Problem, forward: Layer, wanted: frozenset[str]) -> Problems:
     """The forward nest again: gradients of results and operands read, gradients of operands written."""
-    results = problem.outputs[:1]
-    bits = forward.output.bits
-    gradients = tuple(
-        replace(space, name=f"Outputs{i + 1}" if i else "Outputs", is_output=True)
-        for i, space in enumerate(s for s in problem.inputs if s.bits == bits and _is_wanted(s, forward, wanted))
-        if not (forward.kind in ADDITIONS and space.projection == results[0].projection)
-    )
-    if not gradients:
+    result = problem.outputs[0]
+    sought = [space for space in problem.inputs if _is_wanted(space, forward, wanted)]
+    if forward.kind in ADDITIONS:  # the gradient itself, but for operands that were broadcast
+        sought = [space for space in sought if space.projection != result.projection]
+    if not sought:
         return ()
-    saved = problem.inputs
-    if problem.kind == "movement" or forward.kind in LINEAR:
-        saved = tuple(space for space in problem.inputs if space.bits != bits)
-    given = tuple(replace(space, name="Gradients", is_output=False) for space in results)
-    ops = 1 if problem.kind == "movement" or forward.kind in LINEAR else problem.ops_per_point + 1
-    return (replace(problem, data_spaces=(*given, *saved, *gradients), ops_per_point=ops),)
+    linear = problem.kind == "movement" or forward.kind in LINEAR
+    saved = tuple(space for space in problem.inputs if not (linear and _is_wanted(space, forward, wanted)))
+    given = replace(result, name="Gradients", is_output=False)
+    gradients = tuple(
+        replace(space, name=f"Outputs{i + 1}" if i else "Outputs", is_output=True) for i, space in enumerate(sought)
+    )
+    ops = 1 if linear else problem.ops_per_point + 1
+    return (replace(problem, data_spaces=(given, *saved, *gradients), ops_per_point=ops),)
 
 
 def _is_wanted(space: DataSpace, forward: Layer, wanted: frozenset[str]) -> bool:
-    """Whether the operand behind a data space has a gradient; what stands for no single operand has one."""
-    if space.name in ("Indices", "Mean", "Variance", "Table", "Boxes", "Scores"):
+    """Whether what stands behind a data space has a gradient: a wanted operand, or something made on the way."""
+    if space.name in _FIXED:
         return False
+    if len(counted(forward)) > 1:  # steps of a composite: all but masks, which are narrower
+        return space.bits == forward.output.bits
+    if space.name in ("Weights", "Bias") and forward.operand(space.name.lower().rstrip("s")) is not None:
+        return space.name.lower().rstrip("s") in wanted
+    if not space.name.startswith("Inputs"):
+        return True
     names = {tensor.name: name for name, tensor in reversed(forward.operands)}
     operands = [names[tensor.name] for tensor in distinct(forward)]
-    if space.name.startswith("Inputs") and len(counted(forward)) == 1:
-        position = int(space.name.removeprefix("Inputs") or 1) - 1
-        return position < len(operands) and operands[position] in wanted
-    return True
+    position = int(space.name.removeprefix("Inputs") or 1) - 1
+    return position < len(operands) and operands[position] in wanted
 
 
 def _of_view(forward: Layer) -> Problems:
     """The gradient of a view: a view again, unless elements were repeated (sum),
     left out (zeros) or parted (joined)."""
-    x, given = forward.tensors[0], total(out.elements for out in forward.outputs)
-    if len(forward.outputs) > 1:
+    x, outputs = forward.tensors[0], forward.outputs
+    given, size = total(out.elements for out in outputs), (x.elements,)
+    written = Access("Outputs", x.bits, size, is_output=True)
+    if len(outputs) > 1:
         parts = (
-            Access(f"Inputs{i + 1}" if i else "Inputs", o.bits, (o.elements,)) for i, o in enumerate(forward.outputs)
+            Access(f"Inputs{i + 1}" if i else "Inputs", out.bits, (out.elements,)) for i, out in enumerate(outputs)
         )
-        return nest(
-            "movement", "copy", (x.elements,), (*parts, *writes(replace(x, shape=(x.elements,)), shape=(x.elements,)))
-        )
+        return nest("movement", "copy", size, (*parts, written))
     if given == x.elements:
         return ()
     out = forward.output
     if "expand" in forward.kind or "broadcast" in forward.kind:
-        over = tuple(a for a, size in enumerate(_aligned(x, out)) if size == 1)
+        over = tuple(a for a, own in enumerate(_aligned(x, out)) if own == 1)
         accesses = (*reads(out, shape=out.shape), *writes(x, shape=out.shape))
         return nest("vector", "reduction", out.shape, accesses, over=over)
-    return movement.moved(replace(out, shape=(given,)), replace(x, shape=(x.elements,)))
+    read = Access("Inputs", out.bits, (given,))
+    if forward.kind in ("unfold", "as_strided"):  # windows that overlap
+        return nest("vector", "reduction", (given,), (read, written))
+    return nest("movement", "copy", size, (read, written))
 
 
 def _aligned(x: Tensor, out: Tensor) -> tuple[Size, ...]:

@@ -6,12 +6,11 @@ another. Whether ``reshape``, ``to`` or indexing copies is decided in `views`.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-from mmsim.layer import Attr, Layer, Tensor
-from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, scaled, writes
+from mmsim.layer import Layer, Tensor
+from mmsim.ops.nests import Access, Problems, distinct, first, nest, operand, reads, writes
+from mmsim.ops.region import region
 from mmsim.ops.rule import Rule
-from mmsim.size import Polynomial, Size, product
+from mmsim.size import Size, product
 
 
 def copy(layer: Layer) -> Problems:
@@ -50,8 +49,6 @@ def folded(layer: Layer) -> Problems:
 def embedding(layer: Layer) -> Problems:
     """One row of the table for each index."""
     table, indices = operand(layer, "weight", position=1), operand(layer, "input", "indices", position=0)
-    if "embedding" in layer.op and layer.tensors[0].role == "weight" and layer.operand("weight") is None:
-        table, indices = layer.tensors[0], layer.tensors[1]  # aten: (weight, indices)
     return rows_of(table, indices, layer.output)
 
 
@@ -116,47 +113,6 @@ def _written(layer: Layer, x: Tensor) -> Problems:
     if any(word in layer.kind for word in ("add", "reduce")):
         return nest("vector", "scatter", shape, (*accesses, written))
     return nest("movement", "scatter", shape, (*accesses, written))
-
-
-def region(shape: tuple[Size, ...], indices: Attr) -> Size | None:
-    """Elements of ``x[indices]`` for integers, slices and ``...``; None where a tensor is an index.
-
-    A slice is ``("slice", start, stop, step)``.
-
-    >>> region((4, 8, 6), (0, ("slice", 2, 6, None), "...")), region((4, 8), "tensor")
-    (24, None)
-    """
-    several = isinstance(indices, tuple) and indices[:1] != ("slice",)
-    given = [
-        index for index in (indices if isinstance(indices, tuple) and several else (indices,)) if index is not None
-    ]
-    if any(isinstance(index, (bool, float)) or (index != "..." and isinstance(index, str)) for index in given):
-        return None
-    if "..." not in given:
-        given.append("...")
-    dots = given.index("...")
-    rest = len(shape) - len(given) + 1
-    full = [*given[:dots], *[("slice", None, None, None)] * rest, *given[dots + 1 :]]
-    lengths = (_sliced(size, index) for size, index in zip(shape, full, strict=True) if isinstance(index, tuple))
-    found = list(lengths)
-    return None if None in found else product(length for length in found if length is not None)
-
-
-def _sliced(size: Size, index: tuple[Attr, ...]) -> Size | None:
-    """How many elements a slice takes from an axis; bounds beyond a symbolic axis are taken as they stand."""
-    start, stop, step = (*index[1:], None, None, None)[:3]
-    if isinstance(size, int) and all(end is None or isinstance(end, int) for end in (start, stop, step)):
-        return len(range(*slice(start, stop, step).indices(size)))
-    ends = [_end(start, 0, size), _end(stop, size, size)]
-    if ends[0] is None or ends[1] is None or not (step is None or isinstance(step, int)):
-        return None
-    return scaled(ends[1] - ends[0], Fraction(1, step or 1))
-
-
-def _end(end: Attr, default: Size, size: Size) -> Size | None:
-    if isinstance(end, int) and end < 0:
-        return size + end
-    return default if end is None else end if isinstance(end, (int, Polynomial)) else None
 
 
 def _largest(tensors: list[Tensor], x: Tensor) -> Size:

@@ -105,9 +105,16 @@ def matrix_product(
     bits: tuple[int, int, int],
     batch: Size = 1,
     instances: Size = 1,
+    is_complex: bool = False,
     name: str = "",
 ) -> Problems:
-    """``Outputs[B, M, N] = Inputs[B, M, K] x Weights[B, K, N]``; `bits` of inputs, weights, outputs."""
+    """``Outputs[B, M, N] = Inputs[B, M, K] x Weights[B, K, N]``; `bits` of inputs, weights, outputs.
+
+    A complex product is a real one of (real, imaginary) pairs, ``[a -b; b a]`` for each weight: twice N and K, and
+    half the weights in memory.
+    """
+    if is_complex:
+        n, k, bits = 2 * n, 2 * k, (bits[0] // 2, bits[1] // 2, bits[2] // 2)
     if any(size == 0 for size in (m, n, k, batch, instances)):
         return ()
     lead: tuple[str, ...] = () if batch == 1 else ("B",)
@@ -117,8 +124,11 @@ def matrix_product(
     def space(label: str, ranks: tuple[str, ...], width: int, is_output: bool = False) -> DataSpace:
         return DataSpace(label, tuple(((dim, 1),) for dim in (*lead, *ranks)), width, is_output)
 
+    weights = space("Weights", ("K", "N"), bits[1])
+    if is_complex:
+        weights = replace(weights, extents=(*(sizes[dim] for dim in lead), k, scaled(n, Fraction(1, 2))))
     spaces = (
-        space("Weights", ("K", "N"), bits[1]),
+        weights,
         space("Inputs", ("M", "K"), bits[0]),
         space("Outputs", ("M", "N"), bits[2], is_output=True),
     )

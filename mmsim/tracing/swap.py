@@ -8,16 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from mmsim.tracing import nested
 
 
 def fake(fake_mode: FakeTensorMode, value: Tensor) -> Tensor:
     """A tensor like `value` without data, on the CPU: kernels for other devices need not be there."""
-    with fake_mode:
-        out = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="cpu")
-        return nn.Parameter(out, requires_grad=False) if isinstance(value, nn.Parameter) else out
+    shape = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
+    out = FakeTensor(fake_mode, shape, torch.device("cpu"))
+    if isinstance(value, nn.Parameter):
+        out._is_param = True  # isinstance(out, nn.Parameter) is true then
+    return out
 
 
 @contextmanager
