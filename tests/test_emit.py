@@ -102,6 +102,9 @@ def test_formats_refuse_in_their_own_name() -> None:
     assert accelforge.refusal(samples.softmax()) == (
         "an Einsum of AccelForge counts multiply-accumulates only, this is vector"
     )
+    weights, _, outputs = samples.product().data_spaces
+    three = DataSpace("Inputs", ((("M", 1), ("N", 1), ("K", 1)),), 16)
+    assert "sum of two" in str(zigzag.refusal(replace(samples.product(), data_spaces=(weights, three, outputs))))
     assert zigzag.refusal(samples.softmax()) == "ZigZag counts multiply-accumulates only, this is vector"
 
 

@@ -58,7 +58,7 @@ def system_name(arch: Arch) -> str:
     """The top container's name: the architecture's, unless a node has that already."""
     taken = {node.name for node in arch.nodes}
     name = "".join(c if c.isalnum() else "_" for c in arch.name) or "system"
-    return name if name not in taken else f"{name}_system"
+    return name if name[0].isalpha() and name not in taken else f"system_{name}"
 
 
 def subclass(node: Storage | Compute) -> str | None:
