@@ -47,6 +47,7 @@ def contents(arch: Arch, problem: Problem) -> dict[str, Any]:
     arch = filled(arch)
     return {
         "architecture": timeloop.architecture(arch),
+        "components": accelergy.components(arch),
         **problem_file(problem, arch),
         "mapper": timeloop.mapper(),
         "ERT": accelergy.ert(arch, arch.energy_pj),

@@ -92,6 +92,8 @@ CASES = [
                      args=("bi,ijo->bjo", "tensor", "tensor")), 2 * 3 * 20, 0, 4 * (6 + 60 + 40)),
     ("einsum with an ellipsis", layer("torch.einsum", {"operands.0": (2, 3, 4), "operands.1": (4, 5)}, (2, 3, 5),
                                       equation="...d,de->...e"), 6 * 20, 0, 4 * (24 + 20 + 30)),
+    ("complex einsum", layer("torch.einsum", {"a": (2, 3), "b": (3, 4)}, (2, 4), equation="ij,jk->ik",
+                             dtypes="a:complex64 b:complex64 out0:complex64"), 4 * 24, 0, 8 * (6 + 12 + 8)),
     ("einsum of three", layer("torch.einsum", {"a": (2, 3), "b": (3, 4), "c": (4, 5)}, (2, 5), equation="ij,jk,kl->il"),
      24 + 40, 0, 4 * (6 + 12 + 8) + 4 * (8 + 20 + 10)),
     ("einsum, summing one operand first", layer("torch.einsum", {"a": (2, 3, 7), "b": (3, 4)}, (2, 4),
@@ -226,9 +228,25 @@ CASES = [
     ("stft", layer("torch.stft", {"input": (2, 100)}, (2, 9, 11), n_fft=16, dtypes="out0:complex64"),
      0, 22 * 16 * 11, 4 * 200 + 8 * 198),
     ("cdist", layer("torch.cdist", {"x1": (2, 3, 4), "x2": (2, 5, 4)}, (2, 3, 5)), 0, 3 * 120, 4 * (24 + 40 + 30)),
+    ("deform_conv2d", layer("torchvision.ops.deform_conv.deform_conv2d", {"input": (1, 4, 8, 8), "offset": (1, 18, 6,
+     6),
+                                                                           "weight": (6, 4, 3, 3)}, (1, 6, 6, 6),
+                                                                           stride=(1, 1)),
+     6 * 36 * 36, 0, None),
     ("bucketize", layer("torch.bucketize", {"input": (6,), "boundaries": (7,)}, (6,), dtypes="out0:int64"),
      0, 18, 4 * (6 + 6) + 48),  # 3 steps find one of 8 places
     ("inverse", layer("torch.linalg.linalg_inv", {"A": (2, 3, 3)}, (2, 3, 3)), 0, 2 * 2 * 27, 4 * 36),
+    # --- gradient kernels of torch
+    ("convolution_backward", layer("aten.convolution_backward.default",
+                                   {"grad_output": (1, 4, 6, 6), "input": (1, 3, 8, 8), "weight": (4, 3, 3, 3)},
+                                   (1, 3, 8, 8), (4, 3, 3, 3), output_mask=(True, True, False)),
+     2 * 4 * 36 * 27, 0, 2 * 4 * (4 * 36 + 3 * 64 + 4 * 27)),
+    ("relu's", layer("aten.threshold_backward.default", {"grad_output": (10,), "self": (10,)}, (10,)), 0, 20, 120),
+    ("softmax's", layer("aten._softmax_backward_data.default", {"grad_output": (4, 5), "output": (4, 5)}, (4, 5),
+     dim=-1),
+     0, 80, 240),
+    ("embedding's", layer("aten.embedding_dense_backward.default", {"grad_output": (2, 8), "indices": (2,)}, (50, 8),
+                          dtypes="indices:int64"), 0, 16, 4 * 400 + 4 * 16 + 16 + 4 * 16),
     ("mse_loss", layer(F + "mse_loss", {"input": (4, 5), "target": (4, 5)}, ()), 0, 60, 4 * 41),
 ]  # fmt: skip
 
@@ -338,6 +356,16 @@ def test_symbolic_region() -> None:
     assert counts(ops.problems_of(rest)) == (0, 0, 4 * (2 * (5 * B - 5)))
     tail = (("slice", None, None, None), ("slice", -2, None, None))
     assert counts(ops.problems_of(layer(T + "__setitem__", {"self": (B, 5)}, (B, 5), indices=tail))) == (0, 0, 8 * B)
+
+
+def test_a_pool_over_all_of_a_symbolic_image() -> None:
+    height = symbol("H")
+    case = layer(F + "avg_pool2d", {"input": (2, 3, height, height)}, (2, 3, 1, 1), kernel_size=(height, height))
+    assert counts(ops.problems_of(case)) == (0, 6 * height * height, 4 * (6 * height * height + 6))
+    glob = layer(F + "adaptive_avg_pool2d", {"input": (2, 3, height, height)}, (2, 3, 1, 1), output_size=1)
+    assert ops.problems_of(glob) == ops.problems_of(case)
+    seven = layer(F + "adaptive_avg_pool2d", {"input": (2, 3, 7 * height, 7 * height)}, (2, 3, 7, 7), output_size=7)
+    assert counts(ops.problems_of(seven)) == (0, 294 * height * height, 4 * (294 * height * height + 294))
 
 
 def test_convolution_speaks_timeloop() -> None:

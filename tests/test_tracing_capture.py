@@ -147,6 +147,19 @@ class Vmapped(nn.Module):
         return torch.vmap(lambda row: row.softmax(0) * row.sum())(x) + x
 
 
+class Mixed(nn.Module):
+    """Automatic casts happen below Python: what is recorded is what ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            x = self.linear(x).softmax(-1)
+        return x @ x.T
+
+
 def floats(*shape: int) -> Tensor:
     return torch.randn(shape)
 
@@ -179,6 +192,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
     "spectral": (Spectral, lambda: floats(2, 16)),
     "scripted": (Scripted, lambda: floats(2, 8)),
     "custom": (Custom, lambda: floats(2, 8)),
+    "mixed": (Mixed, lambda: floats(2, 8)),
     "vmapped": (Vmapped, lambda: floats(2, 8)),
 }
 

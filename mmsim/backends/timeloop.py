@@ -88,7 +88,7 @@ def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any]) -> Statis
         raise InputError(f"the timeloop back end is not installed: {reason}; {INSTALL}")
     if not arch.energy_pj and not accelergy_installed():
         arch = filled(arch)
-    parts = {"architecture": timeloop.architecture(arch), **parts}
+    parts = {"architecture": timeloop.architecture(arch), "components": accelergy.components(arch), **parts}
     if arch.energy_pj:
         arch = filled(arch)  # Timeloop wants every component in the tables
         parts |= {"ERT": accelergy.ert(arch, arch.energy_pj), "ART": accelergy.art(arch, arch.area_um2)}
@@ -102,9 +102,10 @@ def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any]) -> Statis
 
 def _last_words(folder: Path) -> str:
     """The line of the log that says what was wrong; Timeloop exits 0 on most failures."""
-    lines = [line.strip() for line in files.read_text(folder / "log.txt").splitlines() if line.strip()]
-    errors = [line for line in lines if "ERROR" in line or "Failed" in line]
-    return (errors or lines or ["no valid mapping found"])[-1][:300]
+    logs = [path for path in (*folder.glob("*.accelergy.log"), folder / "log.txt") if path.exists()]
+    lines = [line.strip() for path in logs for line in files.read_text(path).splitlines() if line.strip()]
+    errors = [line for line in lines if "Can not find" in line or "ERROR:" in line or "Failed" in line]
+    return (errors or lines[-1:] or ["no valid mapping found"])[0][:300]
 
 
 def _solution(found: Statistics, problem: Problem, arch: Arch, mapping: str, detail: str) -> Solution:

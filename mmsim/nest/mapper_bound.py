@@ -17,8 +17,10 @@ def bound(plan: Plan, rows: Rows) -> None:
     rows.cycles = cycles_bound(plan, rows)
     leak = sum(plan.leak_pj.values()) * rows.cycles
     rows.bound = rows.energy + leak + _owed(plan, rows) + _pending(plan, rows, spare=True) + plan.future(rows.slot)
-    charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=np.zeros(len(rows)))
-    rows.guess = rows.energy + leak + charged + _pending(plan, rows, spare=False) + plan.future(rows.slot)
+    rows.guess = rows.bound
+    if plan.fan_ahead(rows.slot) > 1:
+        charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=leak)
+        rows.guess = rows.energy + charged + _pending(plan, rows, spare=False) + plan.future(rows.slot)
     if rows.parent is not None:
         rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
         rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
@@ -34,7 +36,7 @@ def cycles_bound(plan: Plan, rows: Rows) -> Array:
         for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
             if limit is not None:
                 cycles = np.maximum(cycles, np.floor(words / limit))
-    return cycles + plan.latency
+    return np.asarray(cycles + plan.latency)
 
 
 def _pending(plan: Plan, rows: Rows, *, spare: bool) -> Array:
@@ -76,6 +78,8 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) ->
     if live.runs.size:
         runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
         reads = np.maximum(whole, words * np.prod(runs, axis=0) / ahead)
+        if flow.boundary.child < 0 and plan.is_innermost_fanout(rows.slot):
+            reads = np.full(len(rows), whole)  # neighbours may yet hand on what the parent read once
         closed = np.where(live.open, 0.0, flow.net_pj(reads, zero, whole * most[0], zero))
     slid = plan.least_slide(space, live.tile) if space in plan.halo else 1.0
     child, parent = times(rows, plan.known(flow.child_group)), times(rows, plan.known(flow.parent_group))
@@ -121,13 +125,15 @@ def instances(plan: Plan, rows: Rows, k: int) -> Array:
 
 def complete(plan: Plan, rows: Rows) -> None:
     """Fill in energy and cycles of complete mappings: computing, or the slowest memory; leakage all the while."""
-    cycles = np.prod(rows.last_steps, axis=0)
+    computing = np.prod(rows.last_steps, axis=0)
+    cycles = computing
     for k in {k for k, _ in rows.words}:
         used = instances(plan, rows, k)
         reads, writes = rows.words[k, "read"] / used, rows.words[k, "write"] / used
         for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
-            if limit is not None:
-                cycles = np.maximum(cycles, np.ceil(words / limit - 1e-9))
+            if limit is not None:  # in `evaluate`'s order of operations, so that it rounds alike
+                slowdown = np.minimum(1.0, limit / np.maximum(words / computing, 1e-300))
+                cycles = np.maximum(cycles, np.ceil(computing / slowdown))
     for k, leak in plan.leak_pj.items():
         if leak:
             rows.energy = rows.energy + leak * cycles * instances(plan, rows, k)

@@ -113,7 +113,7 @@ class Table:
         over_p = count[r] * (a * (sizes[p] - 1) + 1) + b * (sizes[r] - count[r])
         over_r = count[p] * (b * (sizes[r] - 1) + 1) + a * (sizes[p] - count[p])
         every = count[p] * count[r] + a * (sizes[p] - count[p]) * count[r] + b * (sizes[r] - count[r]) * count[p]
-        return np.minimum(np.minimum(over_p, over_r), every)
+        return np.asarray(np.minimum(np.minimum(over_p, over_r), every))
 
     def at(self, left: list[Array]) -> Array:
         """(R) the bound when the first dimensions are left with so many tiles and the others are free."""

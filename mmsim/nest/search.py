@@ -173,7 +173,9 @@ def mapping_of(plan: Plan, rows: Rows, row: int) -> Mapping:
         factor, code = decided[k]
         left = np.ceil(size / factor)
         residual = size - (left - 1) * factor
-        dims = range(plan.dims) if plan.slots[k].spatial else plan.order_dims(k, code)
+        dims = sorted(range(plan.dims), key=lambda d: d != code - 1)
+        if not plan.slots[k].spatial:
+            dims = plan.order_dims(k, code)
         loops[k] = [Loop(plan.space.dims[d], int(factor[d]), int(residual[d])) for d in dims if factor[d] > 1]
         size = left
     return Mapping(tuple(_levels(plan, loops)))

@@ -111,8 +111,8 @@ def deformable(layer: Layer) -> Problems:
     weight = operand(layer, "weight", position=1)
     data = first(layer)
     groups = concrete(data.shape[1]) // concrete(weight.shape[1])
-    stride = integers((layer.attr("stride_h", 1), layer.attr("stride_w", 1)), 2)
-    dilation = integers((layer.attr("dilation_h", 1), layer.attr("dilation_w", 1)), 2)
+    stride = integers(layer.attr("stride", (layer.attr("stride_h", 1), layer.attr("stride_w", 1))), 2)
+    dilation = integers(layer.attr("dilation", (layer.attr("dilation_h", 1), layer.attr("dilation_w", 1))), 2)
     return windowed_product(data, weight, layer.output, stride=stride, dilation=dilation, groups=groups)
 
 

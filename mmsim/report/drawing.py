@@ -78,11 +78,13 @@ def _boxes(graph: Graph) -> list[Box]:
     weight = {i: concrete(at(size, **dict.fromkeys(graph.symbols, 64))) for i, size in macs.items()}
     everything = sum(weight.values()) or 1
     boxes: list[Box] = []
-    row, lane = MARGIN + TITLE, 0
-    for stage, layers in stages_of(graph).items():
+    stages = stages_of(graph)
+    middle = (sum(stage.startswith("encoder:") for stage in stages) - 1) / 2
+    row, lane = MARGIN + TITLE, 0.0
+    for stage, layers in stages.items():
         beside = stage.startswith("encoder:")
         if not beside:
-            row, lane = max([row, *(box.y + BOX_HEIGHT + LANE_GAP + TITLE for box in boxes)]), 0
+            row, lane = max([row, *(box.y + BOX_HEIGHT + LANE_GAP + TITLE for box in boxes)]), max(middle, 0)
         for number, (label, held) in enumerate(_modules(layers).items()):
             boxes.append(
                 Box(
@@ -91,7 +93,7 @@ def _boxes(graph: Graph) -> list[Box]:
                     held,
                     total(macs[layer.id] for layer in held),
                     sum(weight[layer.id] for layer in held) / everything,
-                    MARGIN + lane * (BOX_WIDTH + LANE_GAP),
+                    MARGIN + round(lane * (BOX_WIDTH + LANE_GAP)),
                     row + number * (BOX_HEIGHT + GAP),
                 )
             )
@@ -133,7 +135,8 @@ def _lines(graph: Graph, boxes: list[Box]) -> list[str]:
             shape = " x ".join(str(size) for size in tensor.shape) or "scalar"
             passing.setdefault(ends, {})[tensor.name] = f"{tensor.name}: {shape} {tensor.dtype}"
     return [
-        f'<path d="{_curve(boxes[a], boxes[b])}" fill="none" stroke="#9aa3ad" stroke-width="1.3">'
+        f'<path d="{_curve(boxes[a], boxes[b])}" fill="none" stroke="#9aa3ad" stroke-width="1.3"'
+        f' stroke-dasharray="{"4 3" if boxes[b].y < boxes[a].y else "none"}">'
         f"<title>{escape(chr(10).join(list(names.values())[:12]))}</title></path>"
         for (a, b), names in passing.items()
     ]
@@ -142,7 +145,7 @@ def _lines(graph: Graph, boxes: list[Box]) -> list[str]:
 def _curve(a: Box, b: Box) -> str:
     """From the foot of one box to the head of another; beside the lane where boxes lie between."""
     x1, y1, x2, y2 = a.x + BOX_WIDTH // 2, a.y + BOX_HEIGHT, b.x + BOX_WIDTH // 2, b.y
-    if a.x == b.x and not 0 < y2 - y1 <= GAP:
+    if a.x == b.x and not 0 < y2 - y1 < BOX_HEIGHT + 2 * GAP:
         side = a.x + BOX_WIDTH
         return f"M{side} {a.y + BOX_HEIGHT // 2} C{side + 26} {y1} {side + 26} {y2} {side} {b.y + BOX_HEIGHT // 2}"
     bend = max(12, abs(y2 - y1) // 2)
@@ -166,5 +169,18 @@ def _box(graph: Graph, box: Box) -> str:
 
 
 def _short(macs: Size) -> str:
-    text = f"{macs:,}" if isinstance(macs, int) else str(macs)
+    """``465 k MACs x B``: three digits of a number or of a multiple of the batch, the formula of anything else."""
+    if isinstance(macs, int):
+        return f"{_engineering(macs)} MACs"
+    if len(macs.terms) == 1 and len(macs.terms[0][0]) == 1:
+        ((symbol, power),), factor = macs.terms[0]
+        return f"{_engineering(int(factor))} MACs x {symbol}{f'^{power}' if power > 1 else ''}"
+    text = str(macs)
     return f"{text if len(text) <= 26 else text[:25] + '…'} MACs"
+
+
+def _engineering(number: int) -> str:
+    for factor, unit in ((10**12, " T"), (10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if number >= factor:
+            return f"{number / factor:.3g}{unit}"
+    return str(number)

@@ -92,8 +92,9 @@ def modality_of(tensor: Tensor) -> str:
     for modality, pattern in WORDS:
         if re.search(pattern, tensor.name.lower()):
             return modality
-    if not GENERIC.fullmatch(tensor.name.lower()):
-        return re.sub(r"_(values?|feats?|features?|inputs?|embeds?)$", "", tensor.name.split(".")[0].lower())
+    telling = [part for part in tensor.name.lower().split(".") if not GENERIC.fullmatch(part)]
+    if telling:
+        return re.sub(r"_(values?|feats?|features?|inputs?|embeds?)$", "", telling[-1])
     if _is_integer(tensor):
         return "text"
     return {4: "image", 5: "volume"}.get(len(tensor.shape), tensor.name)

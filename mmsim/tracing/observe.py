@@ -75,7 +75,7 @@ class _Functions(TorchFunctionMode):
 
     def _record(self, function: Any, args: Any, kwargs: Any, out: Any, kernels: list[Kernel], sync: bool) -> None:
         name = op_name(function)
-        if not kernels or self.whole(name):
+        if not kernels or (self.whole(name) and not torch.is_autocast_enabled("cpu")):
             self.recorder.call(function, name, args, kwargs, out, kernels, sync)
             return
         for op, kernel_args, kernel_kwargs, kernel_out in kernels:
