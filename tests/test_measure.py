@@ -1,4 +1,4 @@
-"""The traced graph run on the CPU at hand: marks change nothing, parts see true inputs, files are checked at the door."""
+"""The traced graph run on the CPU at hand: marks change nothing, parts see true inputs, files are checked."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def test_damaged_files_are_refused_with_the_field(
 def test_files_that_are_no_json_record_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "damaged.json"
     path.write_text(text)
-    with pytest.raises(InputError, match="damaged.json"):
+    with pytest.raises(InputError, match=r"damaged\.json"):
         measurement.load(path)
 
 

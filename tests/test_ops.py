@@ -358,6 +358,16 @@ def test_symbolic_region() -> None:
     assert counts(ops.problems_of(layer(T + "__setitem__", {"self": (B, 5)}, (B, 5), indices=tail))) == (0, 0, 8 * B)
 
 
+def test_a_pool_over_all_of_a_symbolic_image() -> None:
+    height = symbol("H")
+    case = layer(F + "avg_pool2d", {"input": (2, 3, height, height)}, (2, 3, 1, 1), kernel_size=(height, height))
+    assert counts(ops.problems_of(case)) == (0, 6 * height * height, 4 * (6 * height * height + 6))
+    glob = layer(F + "adaptive_avg_pool2d", {"input": (2, 3, height, height)}, (2, 3, 1, 1), output_size=1)
+    assert ops.problems_of(glob) == ops.problems_of(case)
+    seven = layer(F + "adaptive_avg_pool2d", {"input": (2, 3, 7 * height, 7 * height)}, (2, 3, 7, 7), output_size=7)
+    assert counts(ops.problems_of(seven)) == (0, 294 * height * height, 4 * (294 * height * height + 294))
+
+
 def test_convolution_speaks_timeloop() -> None:
     case = layer(F + "conv2d", {"input": (2, 3, 9, 11), "weight": (4, 3, 3, 5)}, (2, 4, 4, 7), stride=(2, 1))
     (problem,) = ops.problems_of(case)

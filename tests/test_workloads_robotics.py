@@ -181,7 +181,8 @@ def test_waypoints_do_not_leap() -> None:
 @pytest.mark.parametrize(
     ("workload", "arguments", "message"),
     [
-        ("medical_seg", {"cube": 40}, "medical_seg: cube=40 must be a multiple of 16, at least 32"),
+        ("medical_seg", {"cube": 40}, "cube=40: must be a multiple of 16, at least 32"),
+        ("medical_seg", {"cube": 160, "end_to_end": True}, "cube=160: a raw volume has only 155 voxels along an axis"),
         ("transfuser", {"fusion": "concat"}, "transfuser has no fusion 'concat': it has transformer, sum"),
         ("vision_touch", {"modality": "depth"}, "vision_touch has no modality 'depth': it has image, force, proprio"),
     ],

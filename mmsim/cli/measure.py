@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,19 +15,22 @@ from mmsim.cli.source import Source, integers, pairs, source_options
 from mmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from mmsim.measurement import Measurement
+    from mmsim.measurement import Measurement, Mode, Spread
     from mmsim.measurement import Source as Measured
 
 
 @click.command()
-@source_options
+@partial(source_options, required=False)
+@click.option("--all", "sweep", is_flag=True, help="All variants of NETWORK, or of all workloads, into the folder -o.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--dtype", default="float32", show_default=True, help="Format of weights and activations.")
+@click.option("--batch", "batches", type=click.IntRange(min=1), multiple=True, default=(1,), show_default=True)
+@click.option("--dtype", "dtypes", multiple=True, default=("float32",), show_default=True, help="Of all tensors.")
 @click.option(
     "--mode",
+    "modes",
     type=click.Choice(["eager", "graph", "compiled"]),
-    default="eager",
+    multiple=True,
+    default=("eager",),
     show_default=True,
     help="Op by op, as a CUDA graph, or by torch.compile.",
 )
@@ -38,35 +42,77 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
 @json_option
 @output_option
-def command(source: Source, as_json: bool, output: Path | None, **how: Any) -> None:
+def command(
+    source: Source,
+    sweep: bool,
+    batches: tuple[int, ...],
+    dtypes: tuple[str, ...],
+    modes: tuple[Mode, ...],
+    threads: int | None,
+    as_json: bool,
+    output: Path | None,
+    **how: Any,
+) -> None:
     """Run NETWORK on this machine and time every layer, every stage alone, and the whole.
 
     --stage encoder (or encoder:image, fusion, head) measures one stage alone, on inputs of the right
     shape; --stage PATH=STAGE says, as everywhere, which stage a module belongs to.
 
     Weights and inputs are random. The file (-o) holds device, software, spread and command, and is
-    what `mmsim validate network` compares with a prediction.
+    what `mmsim validate network` compares with a prediction. With --all, --batch, --dtype and --mode
+    may be repeated; each run is one file in the folder -o, and a run whose file stands is not repeated.
     """
+    from mmsim.measure.machine import use_threads
     from mmsim.measurement import to_record
 
-    measured = _measured(source, **how)
+    use_threads(threads)
+    if sweep:
+        _sweep(source, batches, dtypes, modes, output, as_json, how)
+        return
+    for option, values in (("--batch", batches), ("--dtype", dtypes), ("--mode", modes)):
+        if len(values) > 1:
+            raise InputError("only one, unless with --all", field=option)
+    if not source.spec:
+        raise InputError("give a network or --all")
+    measured = _measured(_what(source), batches[0], dtypes[0], modes[0], **how)
     answer(to_record(measured), lambda: _tables(measured), as_json=as_json, output=output)
 
 
 def _measured(
-    source: Source, *, device: str, batch: int, dtype: str, threads: int | None, repeats: int, seconds: float,
-    mode: Any, cache: Any,
-) -> Measurement:  # fmt: skip
-    from mmsim.measure.machine import device_of, use_threads
+    what: Measured, batch: int, dtype: str, mode: Mode, *, device: str, repeats: int, seconds: float, cache: Any
+) -> Measurement:
+    from mmsim.measure.machine import device_of
     from mmsim.measure.session import Options, Rule, measure
     from mmsim.measure.subject import subject_of
 
-    use_threads(threads)
-    what = _what(source)
     line = shlex.join(["mmsim", *sys.argv[1:]])
     options = Options(batch=batch, dtype=dtype, source=what, command=line, mode=mode, cache=cache)
     subject = subject_of(what, batch=batch, dtype=dtype, device=device_of(device))
     return measure(subject, Rule(repeats=repeats, budget_s=seconds), options)
+
+
+def _sweep(
+    source: Source, batches: tuple[int, ...], dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None,
+    as_json: bool, how: dict[str, Any],
+) -> None:  # fmt: skip
+    from mmsim import files
+    from mmsim.measure import sweep
+    from mmsim.report import progress
+    from mmsim.workloads import names
+
+    if folder is None:
+        raise InputError("--all needs a folder", field="-o")
+    if source != Source(source.spec):
+        raise InputError("--all takes every variant: leave out --fusion, --modality, --set, --stage and the like")
+    planned = sweep.plan((source.spec,) if source.spec else names(), batches, dtypes, modes)
+    with progress.bar("measuring", len(planned)) as step:
+        outcome = sweep.run(planned, folder, lambda p: _measured(p.source, p.batch, p.dtype, p.mode, **how), step)
+    if as_json:
+        click.echo(files.to_json({"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed}))
+        return
+    click.echo(f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed")
+    for name, reason in outcome.failed.items():
+        click.echo(f"  {name}: {reason}")
 
 
 def _what(source: Source) -> Measured:
@@ -131,9 +177,11 @@ def _tables(measured: Measurement) -> None:
 def _note(measured: Measurement) -> str:
     from mmsim.report.table import percent, si
 
-    device, wall = measured.device_s, measured.wall_s
+    def figure(spread: Spread) -> str:
+        return f"{si(spread.median, 's')} +- {percent(spread.relative)}"
+
+    layers = f"sum of layers {si(measured.layers_s.median, 's')} ({100 * measured.overhead:+.1f} %)"
     return (
-        f"whole network {si(device.median, 's')} +- {percent(device.relative)} on the device, "
-        f"{si(wall.median, 's')} +- {percent(wall.relative)} as waited for; "
-        f"sum of layers {si(measured.layers_s.median, 's')} ({100 * measured.overhead:+.1f} %); {wall.runs} runs; {measured.rule}"
+        f"whole network {figure(measured.device_s)} on the device, {figure(measured.wall_s)} as waited for; "
+        f"{layers}; {measured.wall_s.runs} runs; {measured.rule}"
     )

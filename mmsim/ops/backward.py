@@ -6,9 +6,8 @@ convolution's input gradient is a transposed convolution, and its weight gradien
 the output's gradient as kernel. A vector operation reads the gradient of its result and what it had read,
 and writes the gradients of its operands; its derivative costs what the function costs, and one product.
 
-A backward layer is called ``aten.<kind>_backward``; its attributes say of which op (``forward``),
- the names of that op's
-operands in order (``order``), and the gradients it gives (``of``), which are its outputs. Its operands are the
+A backward layer is called ``aten.<kind>_backward``; its attributes say of which op (``forward``), what that op
+read (``read``), and of which operands it gives the gradients (``of``), its outputs. Its operands are the
 gradients of the results (``grad.0``, ...), and the forward operands whose values it needs.
 """
 
@@ -37,10 +36,12 @@ LINEAR = ADDITIONS | frozenset(
 """Operations whose derivative does not depend on the operands: these need not be kept."""
 
 PLACED = frozenset(
-    {"embedding", "gather", "index", "index_select", "take", "take_along_dim", "__getitem__", "masked_select", "max",
-     "min",
-     "amax", "amin", "median", "sort", "topk", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices",
-     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "kthvalue", "aminmax", "cummax", "cummin"}
+    {
+        "embedding", "gather", "index", "index_select", "take", "take_along_dim", "__getitem__", "masked_select", "max",
+        "min", "amax", "amin", "aminmax", "median", "sort", "topk", "kthvalue", "cummax", "cummin", "max_pool1d",
+        "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d",
+        "adaptive_max_pool3d",
+    }
 )  # fmt: skip
 """Operations that pick elements: their gradients are added at the places picked, in a tensor of zeros."""
 
@@ -141,8 +142,10 @@ def _factors(problem: Problem, forward: Layer, *, is_first: bool) -> tuple[str |
         return None, names[2] if problem.name == "weights x value" else names[1]
     if problem.name == "input1 x weight":
         return names[0], names[2]
-    if problem.name in ("input product", "recurrent product", "later recurrent product", "projection"):
-        return names[0] if is_first else None, None
+    if problem.name.endswith(("recurrent product", "projection")):
+        return None, None
+    if problem.name == "input product":
+        return names[0] if is_first else None, None  # of later layers the input is the layer before
     if forward.kind in _LATER:
         return names[1], names[2]
     if forward.kind == "__rmatmul__":

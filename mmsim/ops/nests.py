@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import log2
 
 from mmsim.errors import InputError
 from mmsim.layer import Attr, Layer, Tensor
@@ -186,6 +187,11 @@ def scaled(size: Size, factor: Fraction) -> Size:
     if isinstance(size, int):
         return int(size * factor)
     return size * factor
+
+
+def log2_of(size: Size) -> float:
+    """log2 of a size; of a symbolic one as if it were 1024, until `Layer.at` gives it a value."""
+    return log2(max(size, 2)) if isinstance(size, int) else 10.0
 
 
 def place(layer: Layer) -> str:
