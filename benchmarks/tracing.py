@@ -18,7 +18,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,23 +48,35 @@ def make_fx(module: Any, inputs: Any) -> None:
 
     from mmsim.tracing import nested
 
-    names = list(inputs)
-
     def function(*tensors: Any) -> Any:
-        out = module(**dict(zip(names, tensors, strict=True)))
+        out = module(**dict(zip(inputs, tensors, strict=True)))
         return nested.plain(out, lambda tensor: tensor)
 
-    make_fx(function, tracing_mode="fake", pre_dispatch=True)(*_on_meta(module, inputs).values())
+    with faked(module, inputs) as given:
+        make_fx(function, pre_dispatch=True)(*given.values())
 
 
 def flop_counter(module: Any, inputs: Any) -> int:
-    """torch.utils.flop_counter on tensors without data."""
+    """torch.utils.flop_counter on fake tensors."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(**_on_meta(module, inputs))
+    with faked(module, inputs) as given, FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(**given)
     return int(counter.get_total_flops())
+
+
+@contextmanager
+def faked(module: Any, inputs: Any) -> Iterator[Any]:
+    """Module and inputs without data, as `torch.export` sees them."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from mmsim.tracing import nested
+    from mmsim.tracing.swap import fake, swapped
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with swapped(module, lambda _, tensor: fake(mode, tensor)), mode:
+        yield nested.replace(inputs, lambda _, tensor: fake(mode, tensor))
 
 
 def fvcore(module: Any, inputs: Any) -> int:

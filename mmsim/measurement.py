@@ -174,6 +174,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kernels: Kernels | None = None
     concurrent: Concurrent | None = None
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
+    host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
     cache: Literal["warm", "cold"] = "warm"
     notes: list[str] = []
 
@@ -250,3 +251,5 @@ def _figures(measured: Measurement) -> Iterable[tuple[str, Spread]]:
         for name in ("wall_s", "device_s"):
             if (figure := getattr(times, name)) is not None:
                 yield f"stages.{stage}.{name}", figure
+    for step, figure in measured.host_steps.items():
+        yield f"host_steps.{step}", figure

@@ -156,6 +156,12 @@ def test_open_sizes_are_refused() -> None:
         timeloop.problem(replace(samples.product(), dims=(("M", symbol("B")), ("N", 2), ("K", 2))))
 
 
+def test_a_memory_beyond_what_timeloop_can_count() -> None:
+    """141 GiB of 4-byte words are more rows than an int: the depth written is the largest round one."""
+    arch = Arch("a", (Storage("DRAM", "DRAM", 32, 141 * 2**28), Compute("mac", "mac", 32)), 1e-9, 4)
+    assert timeloop.architecture(arch)["nodes"][1]["attributes"]["depth"] == 2**30
+
+
 def test_rows_that_do_not_fit_are_refused() -> None:
     arch = Arch("a", (Storage("glb", "SRAM", 16, 10, block_size=4), Compute("mac", "mac", 16)), 1e-9, 45)
     with pytest.raises(InputError, match="glb: 10 words are not whole rows of 4"):

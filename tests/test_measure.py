@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +311,19 @@ def test_any_truncation_is_refused(measured: Measurement, tmp_path: Path) -> Non
         path.write_text(text[:end])
         with pytest.raises(InputError):
             measurement.load(path)
+
+
+def test_what_runs_on_the_host_before_the_network_is_timed_beside_it() -> None:
+    cpu = torch.device("cpu")
+    small = prepare(nn.Linear(4, 2), {"input": torch.randn(1, 4)}, {"": "head"}, "float32", cpu)
+    subject = replace(small, host_steps={"preprocess:text tokenise": lambda: time.sleep(0.01)})
+    options = Options(1, "float32", Source(network="small"))
+    measured = measure(subject, Rule(repeats=3, warmup_s=0.01, budget_s=1.0), options)
+    assert 0.01 <= measured.host_steps["preprocess:text tokenise"].median < 0.1
+    assert measured.device_s.median < 0.01
+
+
+def test_a_workload_from_raw_data_brings_its_tokenisation() -> None:
+    source = Source(network="mm_imdb", modality="text", end_to_end=True, knobs={"length": 8})
+    subject = subject_of(source, batch=1, dtype="float32", device=torch.device("cpu"))
+    assert list(subject.host_steps) == ["preprocess:text tokenise"]

@@ -52,16 +52,18 @@ def missing() -> str | None:
     return f"{' and '.join(absent)} not found" if absent else None
 
 
-def solve(problem: Problem, arch: Arch, objective: Objective = "edp", **search: Any) -> Solution:
+def solve(
+    problem: Problem, arch: Arch, objective: Objective = "edp", *, timeout_s: float | None = 600.0, **search: Any
+) -> Solution:
     """The best mapping that timeloop-mapper finds; `search` goes to `mmsim.emit.timeloop.mapper`.
 
     Energies that `arch` gives are Timeloop's too. When it gives none, Accelergy estimates them, or
     the built-in models where Accelergy is not installed. Raises `InputError` for a problem that
-    Timeloop cannot take, and when no valid mapping is found.
+    Timeloop cannot take, when no valid mapping is found, and when the search takes over `timeout_s`.
     """
     job = {"mapper": timeloop.mapper(objective, **search)}
     with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
-        found = _run("mapper", Path(folder), arch, {**problem_file(problem, arch), **job})
+        found = _run("mapper", Path(folder), arch, {**problem_file(problem, arch), **job}, timeout_s)
         mapping = files.read_text(Path(folder) / "timeloop-mapper.map.yaml")
     detail = f"timeloop-mapper, {job['mapper']['algorithm']}, victory condition {job['mapper']['victory_condition']}"
     return _solution(found, problem, arch, mapping, detail)
@@ -71,7 +73,7 @@ def evaluate(problem: Problem, arch: Arch, mapping: Mapping) -> Solution:
     """What timeloop-model says of `mapping`; energies as in `solve`."""
     parts = {"problem": timeloop.problem(problem), "mapping": timeloop.mapping(mapping, arch, problem)}
     with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
-        found = _run("model", Path(folder), arch, parts)
+        found = _run("model", Path(folder), arch, parts, None)
     return _solution(found, problem, arch, "", "timeloop-model")
 
 
@@ -82,7 +84,7 @@ def check(paths: Sequence[Path]) -> dict[str, Any]:
     )
 
 
-def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any]) -> Statistics:
+def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any], timeout_s: float | None) -> Statistics:
     reason = missing()
     if reason:
         raise InputError(f"the timeloop back end is not installed: {reason}; {INSTALL}")
@@ -93,7 +95,8 @@ def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any]) -> Statis
         arch = filled(arch)  # Timeloop wants every component in the tables
         parts |= {"ERT": accelergy.ert(arch, arch.energy_pj), "ART": accelergy.art(arch, arch.area_um2)}
     path = files.write_yaml(folder / "input.yaml", parts)
-    external.run_job(external.python(PYTHON), SCRIPT, {"action": action, "files": [str(path)], "out": str(folder)})
+    job = {"action": action, "files": [str(path)], "out": str(folder)}
+    external.run_job(external.python(PYTHON), SCRIPT, job, timeout_s)
     statistics = folder / f"timeloop-{action}.stats.txt"
     if not statistics.exists() or not statistics.stat().st_size:
         raise InputError(f"timeloop-{action}: {_last_words(folder)}")

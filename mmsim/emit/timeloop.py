@@ -21,7 +21,7 @@ from mmsim.problem import DataSpace, Problem
 from mmsim.solution import Objective
 
 VERSION = 0.4
-UNLIMITED_ROWS = 2**30  # the front end wants a depth on every memory, DRAM included
+MAX_ROWS = 2**30  # the front end wants a depth on every memory, DRAM included; the C++ reads it as an int
 
 Spec = dict[str, Any]
 
@@ -168,7 +168,7 @@ def _storage_attributes(node: Storage) -> Spec:
     """Attributes as Timeloop names them; `depth` in rows of ``block_size`` words, bandwidths in words a cycle."""
     if node.capacity_words is not None and node.capacity_words % node.block_size:
         raise InputError(f"{node.capacity_words} words are not whole rows of {node.block_size}", field=node.name)
-    rows = UNLIMITED_ROWS if node.capacity_words is None else node.capacity_words // node.block_size
+    rows = MAX_ROWS if node.capacity_words is None else min(node.capacity_words // node.block_size, MAX_ROWS)
     out: Spec = _attributes(node.attributes) | {
         "datawidth": node.word_bits,
         "width": node.word_bits * node.block_size * node.cluster_size,

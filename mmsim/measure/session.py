@@ -125,9 +125,19 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         layers=layers,
         stages=_stage_times(subject, layers, clock, rule, options),
         memory=peak(subject.captured, subject.inputs, subject.device),
+        host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
         notes=list(subject.notes),
     )
+
+
+def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
+    def run() -> float:
+        start = time.perf_counter()
+        step()
+        return time.perf_counter() - start
+
+    return spread(rule.samples(run))
 
 
 def parts(subject: Subject, stages: tuple[str, ...]) -> list[Subject]:

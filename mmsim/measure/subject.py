@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class Subject:
     inputs: tuple[Any, ...]
     device: torch.device
     notes: tuple[str, ...] = ()
+    host_steps: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # what runs before it, by stage and name
 
     @property
     def layers(self) -> dict[str, Layer]:
@@ -74,7 +75,9 @@ def workload(
 
     network = get(name).network(batch=batch, **options)
     subject = prepare(network.module, network.inputs, network.stages, dtype, device, overrides)
-    return replace(subject, graph=replace(subject.graph, workload=network.workload, variant=network.variant))
+    graph = replace(subject.graph, workload=network.workload, variant=network.variant)
+    host_steps = {f"preprocess:{step.modality} {step.name}": step.run for step in network.host}
+    return replace(subject, graph=graph, host_steps=host_steps)
 
 
 def model(

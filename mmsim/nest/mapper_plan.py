@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mmsim.arch.model import Storage
 from mmsim.nest.evaluate import energy_of
-from mmsim.nest.mapper_table import Table
+from mmsim.nest.mapper_table import CELLS, FEW_CELLS, Table
 from mmsim.nest.mapper_windows import Rank, box, overlap_sum, rank_sum, shared_sum, tiles_sum
 from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, Slot, capacity, dim_limits
 
@@ -229,10 +229,17 @@ class Plan:
     def tables(self) -> dict[int, Table]:
         """For each memory of finite capacity below the outermost, what filling it costs at least."""
         return {
-            k: Table(self, k)
+            k: self._table(k)
             for k, spaces in self.kept.items()
             if spaces and k < self.last and math.isfinite(self.capacity[k])
         }
+
+    def _table(self, k: int) -> Table:
+        """The table of slot `k`'s memory, which plans with the same flows into it share."""
+        key = tuple(flow for flow in self.flows if flow.boundary.child == k)
+        if key not in self.space.tables:
+            self.space.tables[key] = Table(self, k, FEW_CELLS if self.space.has_choice else CELLS)
+        return self.space.tables[key]
 
     def _least_cycles(self) -> float:
         """Cycles that computing takes with every unit busy, or a memory that moves every word once."""

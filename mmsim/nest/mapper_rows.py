@@ -69,6 +69,9 @@ class Rows:
     bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
     guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy by which rows are put in order
+    fixed: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound without open boundaries
+    now: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if refetched as of now
+    least: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if they keep their tile
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -94,6 +97,9 @@ class Rows:
             self.bound[i] if self.bound.size else self.bound,
             self.cycles[i] if self.cycles.size else self.cycles,
             self.guess[i] if self.guess.size else self.guess,
+            self.fixed[i] if self.fixed.size else self.fixed,
+            self.now[:, i],
+            self.least[:, i],
         )
 
 
@@ -135,6 +141,9 @@ def join(parts: list[Rows]) -> Rows:
         cat([p.bound for p in parts]),
         cat([p.cycles for p in parts]),
         cat([p.guess for p in parts]),
+        cat([p.fixed for p in parts]),
+        cat([p.now for p in parts]),
+        cat([p.least for p in parts]),
     )
 
 

@@ -119,8 +119,8 @@ def deformable(layer: Layer) -> Problems:
 ROWS: dict[str, Rule] = {
     **dict.fromkeys(
         (
-            "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "convolution_overrideable",
-            "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "mkldnn_convolution", "cudnn_convolution",
+            "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "convolution_overrideable", "conv_transpose1d",
+            "conv_transpose2d", "conv_transpose3d", "mkldnn_convolution", "cudnn_convolution",
             "cudnn_convolution_transpose", "slow_conv_transpose2d", "slow_conv_transpose3d", "conv_depthwise3d",
             "_conv_depthwise2d", "thnn_conv2d", "_slow_conv2d_forward", "slow_conv3d",
         ),

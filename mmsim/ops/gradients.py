@@ -74,14 +74,14 @@ def spread(layer: Layer) -> Problems:
     return (*zeros, *nest("vector", "scatter", shape, added, name="add"))
 
 
-_ACTIVATIONS = ("threshold", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "leaky_relu", "elu", "softplus",
- "hardswish",
-                "hardsigmoid", "mish", "logit", "softshrink", "hardshrink", "log_sigmoid")  # fmt: skip
+_ACTIVATIONS = (
+    "threshold", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "leaky_relu", "elu", "softplus", "hardswish",
+    "hardsigmoid", "mish", "logit", "softshrink", "hardshrink", "log_sigmoid",
+)  # fmt: skip
 _SPREAD = (
     "avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices", "_adaptive_avg_pool2d",
     "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d", "embedding_dense", "slice", "select",
-    "diagonal",
-    "unfold", "index_select", "value_selecting_reduction", "trace",
+    "diagonal", "unfold", "index_select", "value_selecting_reduction", "trace",
 )  # fmt: skip
 
 ROWS: dict[str, Rule] = {
