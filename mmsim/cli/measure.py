@@ -15,7 +15,7 @@ from mmsim.cli.source import Source, integers, pairs, source_options
 from mmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from mmsim.measurement import Measurement, Mode, Spread
+    from mmsim.measurement import Kernels, Measurement, Mode, Spread
     from mmsim.measurement import Source as Measured
 
 
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: torch's). With 1, CPU time counts.")
 @click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
+@click.option("--streams", is_flag=True, help="Also all encoders at once, on CUDA streams.")
+@click.option("--counters", is_flag=True, help="Also Nsight Compute's counters and stalls per stage (needs ncu).")
 @json_option
 @output_option
 def command(
@@ -86,8 +88,10 @@ def command(
 
 
 def _measured(
-    what: Measured, batch: int, dtype: str, mode: Mode, *, device: str, repeats: int, seconds: float, cache: Any
-) -> Measurement:
+    what: Measured, batch: int, dtype: str, mode: Mode, *, device: str, repeats: int, seconds: float, cache: Any,
+    streams: bool, counters: bool,
+) -> Measurement:  # fmt: skip
+    from mmsim.measure.details import detailed
     from mmsim.measure.machine import device_of
     from mmsim.measure.session import Options, Rule, measure
     from mmsim.measure.subject import subject_of
@@ -95,7 +99,9 @@ def _measured(
     line = shlex.join(["mmsim", *sys.argv[1:]])
     options = Options(batch=batch, dtype=dtype, source=what, command=line, mode=mode, cache=cache)
     subject = subject_of(what, batch=batch, dtype=dtype, device=device_of(device))
-    return measure(subject, Rule(repeats=repeats, budget_s=seconds), options)
+    rule = Rule(repeats=repeats, budget_s=seconds)
+    measured = measure(subject, rule, options)
+    return detailed(subject, measured, rule, options, streams=streams, counted=counters)
 
 
 def _sweep(
@@ -195,11 +201,39 @@ def _tables(measured: Measurement) -> None:
     if measured.host_steps:
         rows = [(name, si(time.median, "s"), percent(time.relative)) for name, time in measured.host_steps.items()]
         show("On the host, before the network", ("step", "time", "spread"), rows)
+    if measured.kernels:
+        _kernels(measured.kernels)
+    if measured.concurrent:
+        both = measured.concurrent
+        click.echo(
+            f"encoders on streams {si(both.wall_s.median, 's')}, in series {si(both.serial_s.median, 's')}; straggler "
+            f"{both.straggler}, {both.straggler_ratio:.2f} times the fastest; {percent(both.idle_share)} idle"
+        )
+    for stage, values in measured.counters.items():
+        click.echo(f"{stage}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
+    if measured.energy:
+        used = measured.energy
+        click.echo(f"energy {si(used.joules, 'J')} a pass, {si(used.average_w, 'W')} on average ({used.method})")
     if measured.memory:
         memory = measured.memory
         parts = (memory.weights_bytes, memory.inputs_bytes, memory.intermediates_bytes)
         names = ("weights", "inputs", "intermediates")
         show("Peak memory", names, [[si(part, "B") for part in parts]])
+
+
+def _kernels(kernels: Kernels) -> None:
+    from mmsim.report.table import percent, show, si
+
+    whole = kernels.device_s or 1.0
+    parts = {"class": kernels.by_class, "operator": kernels.by_operator, "kernel": kernels.by_name}
+    show(
+        f"{kernels.count} kernels",
+        ("by", "", "time", "share"),
+        [(k, name, si(s, "s"), percent(s / whole)) for k, sums in parts.items() for name, s in list(sums.items())[:8]],
+        note=f"{percent(kernels.unmapped_share)} of kernel time belongs to no layer; by size "
+        + ", ".join(f"{name} {percent(share)}" for name, share in kernels.by_size.items())
+        + f"; {kernels.copies} copies, {kernels.synchronisations} synchronisations",
+    )
 
 
 def _note(measured: Measurement) -> str:
