@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from mmsim.cli.source import Source, integers, pairs, source_options
 from mmsim.errors import InputError
 
 if TYPE_CHECKING:
+    from mmsim.measure.sweep import Planned
     from mmsim.measurement import Kernels, Measurement, Mode, Spread
     from mmsim.measurement import Source as Measured
 
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: torch's). With 1, CPU time counts.")
 @click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
+@click.option("--within", type=click.FloatRange(min=0), metavar="SECONDS", help="With --all: begin no run after this.")
 @click.option("--streams", is_flag=True, help="Also all encoders at once, on CUDA streams.")
 @click.option("--counters", is_flag=True, help="Also Nsight Compute's counters and stalls per stage (needs ncu).")
 @json_option
@@ -53,6 +56,7 @@ def command(
     dtypes: tuple[str, ...],
     modes: tuple[Mode, ...],
     threads: int | None,
+    within: float | None,
     as_json: bool,
     output: Path | None,
     **how: Any,
@@ -76,7 +80,7 @@ def command(
         _calibrate(source, output, as_json)
         return
     if sweep:
-        _sweep(source, batches, dtypes, modes, output, as_json, how)
+        _sweep(source, batches, dtypes, modes, output, as_json, within, how)
         return
     for option, values in (("--batch", batches), ("--dtype", dtypes), ("--mode", modes)):
         if len(values) > 1:
@@ -106,7 +110,7 @@ def _measured(
 
 def _sweep(
     source: Source, batches: tuple[int, ...], dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None,
-    as_json: bool, how: dict[str, Any],
+    as_json: bool, within: float | None, how: dict[str, Any],
 ) -> None:  # fmt: skip
     from mmsim import files
     from mmsim.measure import sweep
@@ -118,12 +122,22 @@ def _sweep(
     if source != Source(source.spec):
         raise InputError("--all takes every variant: leave out --fusion, --modality, --set, --stage and the like")
     planned = sweep.plan((source.spec,) if source.spec else names(), batches, dtypes, modes)
+
+    def one(p: Planned) -> Measurement:
+        return _measured(p.source, p.batch, p.dtype, p.mode, **how)
+
     with progress.bar("measuring", len(planned)) as step:
-        outcome = sweep.run(planned, folder, lambda p: _measured(p.source, p.batch, p.dtype, p.mode, **how), step)
+        outcome = sweep.run(planned, folder, one, step, inf if within is None else within)
     if as_json:
-        click.echo(files.to_json({"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed}))
+        click.echo(
+            files.to_json(
+                {"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed, "left": outcome.left}
+            )
+        )
         return
-    click.echo(f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed")
+    click.echo(
+        f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed, {outcome.left} left"
+    )
     for name, reason in outcome.failed.items():
         click.echo(f"  {name}: {reason}")
 
