@@ -187,7 +187,7 @@ def inside(folder: str | Path, name: str) -> Path:
 def _compact(text: str) -> str:
     """Join the lines of lists that hold only numbers and short strings."""
     return re.sub(
-        r"\[\n\s+((?:[^\[\]{}\n]{1,40}\n\s+){1,16})\]",
+        r"\[\n\s++((?:[^\[\]{}\n]{1,40}+\n\s++){1,16}+)\]",  # possessive: a long list must not be tried in every way
         lambda m: "[" + re.sub(r"\n\s+", " ", m.group(1)).strip() + "]",
         text,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
+from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -13,6 +14,7 @@ from mmsim import files
 from mmsim.errors import InputError
 
 FORMAT, VERSION = "mmsim measurement", 1
+Mode: TypeAlias = Literal["eager", "graph", "compiled"]
 
 
 class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,8 +46,7 @@ def spread(samples: Sequence[float]) -> Spread:
 class LayerTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One layer of the graph: `device_s` is the time the device worked on it.
 
-    On a CPU device and host are one; on a GPU `host_s` is what the host took to dispatch it, and
-    `kernels` are the names of the kernels that it launched.
+    On a CPU device and host are one; on a GPU `host_s` is what the host took to dispatch it.
     """
 
     id: int
@@ -54,13 +55,13 @@ class LayerTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stage: str
     device_s: Spread
     host_s: float | None = None
-    kernels: dict[str, float] = {}
 
 
 class StageTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One stage run alone on inputs of the right shape, and what its layers sum to inside the network."""
 
     layers_s: float
+    device_s: Spread | None = None
     wall_s: Spread | None = None
     dispatches: int = 0
     copies: int = 0
@@ -76,12 +77,56 @@ class Peak(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: str
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to have the same network again: what was named on the command line, option by option."""
+
+    network: str
+    fusion: str | None = None
+    modality: str | None = None
+    end_to_end: bool = False
+    host_costs: bool = False
+    knobs: dict[str, int] = {}
+    inputs: dict[str, str] = {}
+    stages: dict[str, str] = {}
+    only: str | None = None  # the one stage that was measured
+
+
+class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Kernels of one pass as the profiler saw them, in device seconds; `layers_s` are kernels alone, no gaps.
+
+    `unmapped_share` is the share of device time of kernels that belong to no layer.
+    """
+
+    count: int
+    device_s: float
+    by_class: dict[str, float]  # by kernel name, MMBench's rule
+    by_operator: dict[str, float]  # by the layer's op
+    by_size: dict[str, float]  # share of device time of kernels in the paper's bins
+    by_name: dict[str, float]
+    layers_s: dict[str, float]  # layer name -> seconds
+    unmapped_share: float
+    copies: int = 0
+    copy_s: float = 0.0
+    synchronisations: int = 0
+
+
+class Concurrent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The encoders at once, each on a CUDA stream of its own, and one after another."""
+
+    wall_s: Spread
+    serial_s: Spread
+    straggler: str
+    straggler_ratio: float  # slowest encoder over fastest, each alone
+    idle_share: float  # of the encoders' streams, while the straggler still runs
+
+
 class Energy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Energy of one pass, read from the device's own counter over many passes."""
 
     joules: float
     average_w: float
     method: str
+    passes: int = 1
 
 
 class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,7 +142,11 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A traced network timed on a real device. Times in seconds of one forward pass."""
+    """A traced network timed on a real device. Times in seconds of one forward pass.
+
+    `wall_s` is what the user waits for and `device_s` what the device works, both of the program as
+    it is; `layers_s` is the sum of its layers, timed one by one in passes that alternate with those.
+    """
 
     format: str
     version: int
@@ -105,23 +154,34 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variant: str
     batch: int
     dtype: str
-    mode: Literal["eager", "graph", "compiled"]
+    source: Source
+    mode: Mode
     machine: Machine
     software: dict[str, str]
     command: str
     date: str
     rule: str
-    wall_s: Spread  # the whole network as the user waits for it
-    device_s: Spread  # the sum of the layers' device time, per pass
+    parameters: int
+    macs: int
+    wall_s: Spread
+    device_s: Spread
+    layers_s: Spread
+    host_s: Spread
     layers: list[LayerTime]
     stages: dict[str, StageTime]
     memory: Peak | None = None
     energy: Energy | None = None
-    host_s: Spread | None = None
+    kernels: Kernels | None = None
+    concurrent: Concurrent | None = None
+    counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
     cache: Literal["warm", "cold"] = "warm"
-    unmapped_share: float = 0.0
     notes: list[str] = []
+
+    @property
+    def overhead(self) -> float:
+        """How much longer the layers take one by one than the program as it is, as a share."""
+        return self.layers_s.median / self.device_s.median - 1 if self.device_s.median else 0.0
 
 
 def load(path: str | Path) -> Measurement:
@@ -132,12 +192,34 @@ def load(path: str | Path) -> Measurement:
     if value.get("version") != VERSION:
         raise InputError(f"version {value.get('version')!r}, expected {VERSION}", file=str(path), field="version")
     measured = files.check(value, Measurement, file=str(path))
-    for where, figure in _figures(measured):
-        if not (0 <= figure.least <= figure.median) or figure.runs < 1 or figure.p25 > figure.p75:
-            raise InputError("not a spread of times", file=str(path), field=where)
-    if not measured.layers:
-        raise InputError("no layer was measured", file=str(path), field="layers")
+    try:
+        _check(measured)
+    except InputError as error:
+        raise InputError(error.message, file=str(path), field=error.field) from None
     return measured
+
+
+def _check(measured: Measurement) -> None:
+    """What types cannot say."""
+    for where, figure in _figures(measured):
+        ordered = 0 <= figure.least <= figure.p25 <= figure.median <= figure.p75 < inf
+        if not ordered or figure.runs < 1:
+            raise InputError("not a spread of times", field=where)
+    for where, seconds in (("wall_s", measured.wall_s), ("device_s", measured.device_s)):
+        if seconds.median <= 0:
+            raise InputError("must be positive", field=f"{where}.median")
+    for name in ("batch", "parameters", "macs"):
+        if getattr(measured, name) < (name == "batch"):
+            raise InputError("must be positive", field=name)
+    if not measured.layers:
+        raise InputError("no layer was measured", field="layers")
+    names: set[str] = set()
+    for index, layer in enumerate(measured.layers):
+        if layer.name in names:
+            raise InputError(f"{layer.name!r} stands twice", field=f"layers.{index}.name")
+        names.add(layer.name)
+        if layer.stage not in measured.stages:
+            raise InputError(f"{layer.stage!r} is not among the stages", field=f"layers.{index}.stage")
 
 
 def dump(measurement: Measurement, path: str | Path) -> Path:
@@ -161,12 +243,13 @@ def _rounded(value: Any) -> Any:
 
 
 def _figures(measured: Measurement) -> Iterable[tuple[str, Spread]]:
-    yield "wall_s", measured.wall_s
-    yield "device_s", measured.device_s
+    for name in ("wall_s", "device_s", "layers_s", "host_s"):
+        yield name, getattr(measured, name)
     for index, layer in enumerate(measured.layers):
         yield f"layers.{index}.device_s", layer.device_s
-    for name, stage in measured.stages.items():
-        if stage.wall_s is not None:
-            yield f"stages.{name}.wall_s", stage.wall_s
-    for name, step in measured.host_steps.items():
-        yield f"host_steps.{name}", step
+    for stage, times in measured.stages.items():
+        for name in ("wall_s", "device_s"):
+            if (figure := getattr(times, name)) is not None:
+                yield f"stages.{stage}.{name}", figure
+    for step, figure in measured.host_steps.items():
+        yield f"host_steps.{step}", figure

@@ -53,7 +53,7 @@ def training_graph(graph: Graph, *, optimizer: Optimizer = "sgd", frozen: tuple[
     backward = _Backward(forward, frozen)
     for out in graph.outputs:
         if out.name in backward.active:
-            backward.add(_loss(out))
+            backward.seed(out)
     for layer in reversed(forward):
         backward.differentiate(layer)
     if not backward.of_weights:
@@ -83,6 +83,13 @@ class _Backward:
         self.layers.append(layer)
         for gradient in layer.outputs:
             self._gradients.setdefault(gradient.name.rpartition(".grad")[0], []).append(gradient)
+
+    def seed(self, out: Tensor) -> None:
+        """The gradient of an output of the network, as the loss gives it: ones."""
+        ones = tuple(self._new_gradients([out]))
+        self.add(
+            Layer(id=0, name=f"{out.name}.loss", op="aten.ones_like", stage=Stage("loss"), operands=(), outputs=ones)
+        )
 
     def differentiate(self, layer: Layer) -> None:
         """Add the backward layer of a forward layer, if a gradient reaches it and it leads to a parameter."""
@@ -158,14 +165,6 @@ def _in_training(layer: Layer) -> Layer:
         attrs = tuple((name, value) for name, value in layer.attrs if name not in ("training", "train"))
         return replace(layer, attrs=(*attrs, ("training", True)))
     return layer
-
-
-def _loss(out: Tensor) -> Layer:
-    """The gradient of the sum of an output: ones."""
-    gradient = replace(out, name=f"{out.name}.grad", role="activation")
-    return Layer(
-        id=0, name=f"{out.name}.loss", op="aten.ones_like", stage=Stage("loss"), operands=(), outputs=(gradient,)
-    )
 
 
 def _step(of_weights: dict[str, tuple[Tensor, Tensor]], optimizer: Optimizer) -> Layer:

@@ -178,6 +178,16 @@ def test_timeloop_file_becomes_levels() -> None:
     assert (arch.name, arch.cycle_s, arch.technology_nm) == ("t", 2e-9, 65)
 
 
+def test_variables_are_names_and_no_attributes() -> None:
+    changed = timeloop_file(
+        "variables: {version: 0.4,", "variables: {version: 0.4, width: 128, read_bandwidth: 3, kind: HBM2, depth: 5,"
+    )
+    changed["architecture"]["nodes"][1]["attributes"] = {"width": "width // 2", "type": "kind", "depth": "depth + 1"}
+    dram, glb = timeloop.parse(changed, file="t.yaml").storages[:2]
+    assert (dram.block_size, dram.capacity_words, dram.attributes["type"]) == (4, 24, "HBM2")
+    assert (dram.read_words_per_cycle, glb.read_words_per_cycle) == (None, 4)
+
+
 @pytest.mark.parametrize(
     ("change", "to", "said"),
     [
@@ -286,6 +296,13 @@ ART: {tables: [{name: "system.glb[1..1]", area: 10}, {name: "x.mac[1..168]", are
     assert tables.area_um2(arch) == 10 + 168 * 2
     with pytest.raises(InputError, match="no entry for 'mac'"):
         tables.with_tables(arch, {"DRAM": {}, "glb": {}})
+
+
+def test_a_gate_governs_what_follows_the_node_that_has_it() -> None:
+    arch = timeloop.parse(timeloop_file("type: LPDDR4", "type: LPDDR4, has_power_gating: true"), file="t.yaml")
+    assert [node.power_gated_at for node in arch.storages] == ["", "", "glb", "glb"]
+    with pytest.raises(InputError, match="unknown memory 'L7'"):
+        timeloop.parse(timeloop_file("min_utilization: 0.1", "power_gated_at: L7"), file="t.yaml")
 
 
 def test_vector_access_energy_goes_before_the_table() -> None:

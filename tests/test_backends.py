@@ -25,6 +25,11 @@ def test_unknown_back_end() -> None:
         backends.backend("vivado")
 
 
+def test_vectors_go_to_the_built_in_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timeloop, "solve", lambda *_: pytest.fail("Timeloop knows no softmax"))
+    assert backends.solve(samples.softmax(), samples.array(), name="timeloop").latency_s > 0
+
+
 # --- jobs for another Python ---------------------------------------------------------------------
 
 

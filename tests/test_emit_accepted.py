@@ -47,6 +47,7 @@ def contents(arch: Arch, problem: Problem) -> dict[str, Any]:
     arch = filled(arch)
     return {
         "architecture": timeloop.architecture(arch),
+        "components": accelergy.components(arch),
         **problem_file(problem, arch),
         "mapper": timeloop.mapper(),
         "ERT": accelergy.ert(arch, arch.energy_pj),
@@ -150,6 +151,20 @@ def test_real_timeloop_still_agrees(record: dict[str, Any]) -> None:
     assert again["builtin_architectures"] == record["builtin_architectures"]
     for old, new in zip(record["cases"], again["cases"], strict=True):
         assert (new["front_end"], new["cycles"]) == (old["front_end"], old["cycles"])
+
+
+@pytest.mark.timeloop
+@pytest.mark.slow
+@pytest.mark.parametrize("name", builtin_names())
+def test_builtin_architectures_on_the_real_timeloop(name: str) -> None:
+    """The same mapping of the same product, counted there and here, on every architecture that we ship."""
+    if reason := backend.missing():
+        pytest.skip(f"no Timeloop: {reason}")
+    arch, problem = filled(load(name)), samples.product(64, 48, 32, bits=32)
+    mapping = simple_mapping(arch, problem)
+    there, here = backend.evaluate(problem, arch, mapping), evaluate(arch, problem, mapping)
+    assert round(there.latency_s / arch.cycle_s) == here.cycles
+    assert there.energy_j * 1e12 == pytest.approx(here.energy_pj, rel=1e-4)
 
 
 def _case(record: dict[str, Any], arch: str, problem: str) -> dict[str, Any]:

@@ -205,7 +205,7 @@ components:
     - name: read
       subcomponents:
       - {name: storage, actions: [{name: read}]}
-      - {name: "counter[1..n_banks]", actions: [{name: compute, action_share: 1/4}]}
+      - {name: "counter[1..n_banks]", actions: [{name: compute, energy_scale: 1/4}]}
 """
 
 

@@ -79,6 +79,13 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in target.parent.iterdir()] == ["x.json"]
 
 
+def test_short_lists_stand_on_one_line_and_long_ones_cost_no_time() -> None:
+    value = {"deep": {"er": [[1, 2], ["a", "b"], list(range(40))]}, "empty": []}
+    text = files.to_json(value)
+    assert msgspec.json.decode(text) == value
+    assert "[1, 2]" in text and '["a", "b"]' in text and text.count("\n") > 40
+
+
 def test_paths_stay_inside(tmp_path: Path) -> None:
     assert files.inside(tmp_path, "a/b.yaml") == tmp_path / "a" / "b.yaml"
     for name in ("../x", "/etc/passwd", "a/../../x"):

@@ -17,6 +17,8 @@ FLOORS = (
     ("training", "tracing", "schedule", "backends", "layer_dump"),
     ("run", "measure", "dumps"),
     ("validate", "explore", "crosscheck"),
+    ("claims",),
+    ("validate_network",),
     ("report",),
     ("cli",),
 )

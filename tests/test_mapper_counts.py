@@ -109,7 +109,7 @@ def random_row(plan: Plan, seed: int, perfect: bool) -> Rows | None:
             return None
         pick = np.array([draw.randrange(len(i))])
         i, factor = i[pick], factor[:, pick]
-        rows = spread(plan, rows, i, factor) if slot.spatial else draw.choice(loop(plan, rows, i, factor))
+        rows = draw.choice((spread if slot.spatial else loop)(plan, rows, i, factor))
         rows.bound = rows.cycles = np.zeros(1)
     finish(plan, rows)
     complete(plan, rows)
@@ -156,11 +156,14 @@ def _moved(plan, flow, steps, lanes, everywhere) -> float:  # type: ignore[no-un
     apart = [n for n, x in enumerate(lanes) if x[0] > child]
     places = sorted({tuple(i if n in apart else 0 for n, i in enumerate(p)) for p in everywhere})
     holds: dict[tuple[int, ...], object] = {}
+    linked = child < 0 and plan.slots[0].spatial
+    beside: dict[tuple[int, ...], object] = {}
     seen_fill: dict[tuple[int, ...], set[object]] = {}
     seen_read: dict[tuple[int, ...], set[object]] = {}
     reads = fills = 0.0
     for index in itertools.product(*(range(x[2]) for x in around)):
         served: set[object] = set()
+        now: dict[tuple[int, ...], object] = {}
         for place in places:
             base = dict.fromkeys(sizes, 0)
             for i, x in zip(index, around, strict=True):
@@ -178,6 +181,9 @@ def _moved(plan, flow, steps, lanes, everywhere) -> float:  # type: ignore[no-un
             words = _new_words(box, before)
             if not words:
                 continue
+            now[place] = box
+            if linked and any(beside.get(other) == box for other in _neighbours(place, lanes)):
+                continue
             owner = tuple(i for i, x in zip(place, lanes, strict=True) if x[0] > parent)
             fills += words
             if (owner, box) not in served:
@@ -185,10 +191,18 @@ def _moved(plan, flow, steps, lanes, everywhere) -> float:  # type: ignore[no-un
                 reads += words
             seen_fill.setdefault(place, set()).add(box)
             seen_read.setdefault(owner, set()).add(box)
+        beside = now
     first_reads = sum(math.prod(e for _, e in b) for s in seen_read.values() for b in s)
     first_fills = sum(math.prod(e for _, e in b) for s in seen_fill.values() for b in s)
     saved = first_reads * flow.first_read_pj + first_fills * flow.first_fill_pj
     return float(reads * flow.read_pj + fills * flow.fill_pj - saved)
+
+
+def _neighbours(place, lanes) -> list[tuple[int, ...]]:  # type: ignore[no-untyped-def]
+    """Places one lane away along the innermost spatial loop, which the innermost fan-out's lanes are counted by."""
+    if not lanes or lanes[0][0] > 0:
+        return []
+    return [(place[0] + step, *place[1:]) for step in (-1, 1) if 0 <= place[0] + step < lanes[0][2]]
 
 
 def _new_words(box, before) -> int:  # type: ignore[no-untyped-def]

@@ -93,6 +93,57 @@ def test_a_product_is_mapped_and_its_instances_are_multiplied() -> None:
     assert single.lower_bound <= single.latency_s * (1 + 1e-9)
 
 
+@pytest.mark.parametrize("ranks", [(), ((),)])
+def test_a_dot_product_has_an_output_without_ranks(ranks: tuple[tuple[()], ...]) -> None:
+    k = ((("K", 1),),)
+    spaces = (DataSpace("Weights", k, 8), DataSpace("Inputs", k, 8), DataSpace("Outputs", ranks, 8, True))
+    found = solve(Problem("mac", (("K", 60),), spaces), MACHINE, "latency")
+    assert sum(one.updates for one in found.traffic if (one.level, one.data_space) == ("DRAM", "Outputs")) >= 1
+
+
+def test_a_memory_may_have_the_name_of_the_fan_out_above_it() -> None:
+    """As a Timeloop component with a ``spatial`` of its own has."""
+    from dataclasses import replace
+
+    from mmsim.errors import InputError
+    from mmsim.nest.evaluate import evaluate
+    from mmsim.nest.mapping import Level, Loop, Mapping
+
+    rf = Storage("rf", "regfile", 8, cluster_size=2)
+    arch = replace(MACHINE, nodes=(*MACHINE.nodes[:2], Fanout("rf", 4), rf, MACHINE.nodes[-1]))
+    keep = frozenset({"Inputs", "Outputs"})
+    spread = Level("rf", spatial=(Loop("N", 2),), split=1)
+    mapping = Mapping((Level("DRAM", keep, (Loop("N", 5),)), Level("buffer"), spread, Level("rf", keep)))
+    assert evaluate(arch, relu(10), mapping).levels["rf"].data_spaces["Inputs"].reads == 5
+    odd = replace(arch, nodes=(*arch.nodes[:3], replace(rf, cluster_size=3), arch.nodes[-1]))
+    with pytest.raises(InputError, match="rf: cluster_size 3 does not divide its 4 instances"):
+        evaluate(odd, relu(10), mapping)
+
+
+def test_leakage_of_the_instances_switched_on() -> None:
+    """Two of four register files in use: two leak; all four behind the buffer's gate do."""
+    from dataclasses import replace
+
+    from mmsim.nest.evaluate import evaluate
+    from mmsim.nest.mapping import Level, Loop, Mapping
+
+    arch = replace(MACHINE, energy_pj={"rf": {"leak": 3.0}})
+    gated = replace(
+        arch,
+        nodes=tuple(replace(node, power_gated_at="buffer") if node.name == "rf" else node for node in arch.nodes),
+    )
+    keep = frozenset({"Inputs", "Outputs"})
+    levels = (
+        Level("DRAM", keep, (Loop("N", 5),)),
+        Level("buffer"),
+        Level("PE", spatial=(Loop("N", 2),), split=1),
+        Level("rf", keep),
+    )
+    cycles = evaluate(arch, relu(10), Mapping(levels)).cycles
+    assert evaluate(arch, relu(10), Mapping(levels)).levels["rf"].leak_pj == 3.0 * cycles * 2
+    assert evaluate(gated, relu(10), Mapping(levels)).levels["rf"].leak_pj == 3.0 * cycles * 4
+
+
 # --- mmsim evaluate --------------------------------------------------------------------------------
 
 PROBLEM = {

@@ -193,7 +193,7 @@ def executed(
             state[place] = tile, low, move
             seen |= {(place, word) for word in tile}
         taken = handed_on(blocks, child, space, wanted, last, above, inner)
-        for instance in {place[:above] for place in wanted}:
+        for instance in {place[:above] for place in places} if wanted else ():
             last[instance] = {place: delta for place, delta in wanted.items() if place[:above] == instance}
         kept = {place: delta for place, delta in wanted.items() if place not in taken and delta}
         requests = {

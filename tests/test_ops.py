@@ -56,24 +56,22 @@ CASES = [
     ("conv2d stride 2", layer(F + "conv2d", {"input": (1, 3, 9, 9), "weight": (8, 3, 3, 3)}, (1, 8, 4, 4), stride=2),
      8 * 16 * 27, 0, 4 * (3 * 81 + 8 * 27 + 8 * 16)),
     ("1x1, stride 2: holes", layer(F + "conv2d", {"input": (1, 3, 8, 8), "weight": (8, 3, 1, 1)}, (1, 8, 4, 4),
-     stride=(2, 2)),
+         stride=(2, 2)),
      8 * 16 * 3, 0, 4 * (3 * 16 + 24 + 8 * 16)),  # every other row and column is never read
     ("grouped", layer(F + "conv2d", {"input": (1, 8, 5, 5), "weight": (6, 4, 3, 3)}, (1, 6, 3, 3), groups=2),
      6 * 9 * 4 * 9, 0, 4 * (8 * 25 + 6 * 36 + 6 * 9)),
     ("depthwise", layer(F + "conv2d", {"input": (1, 16, 7, 7), "weight": (16, 1, 3, 3)}, (1, 16, 7, 7), groups=16,
-     padding=(1, 1)),
+         padding=(1, 1)),
      16 * 49 * 9, 0, 4 * (16 * 49 + 16 * 9 + 16 * 49)),
     ("conv1d, dilated", layer(F + "conv1d", {"input": (2, 4, 20), "weight": (6, 4, 3)}, (2, 6, 12), dilation=4),
      2 * 6 * 12 * 12, 0, 4 * (2 * 4 * 20 + 72 + 2 * 6 * 12)),
     ("conv3d", layer(F + "conv3d", {"input": (1, 2, 4, 5, 6), "weight": (3, 2, 3, 3, 3)}, (1, 3, 2, 3, 4)),
      3 * 24 * 54, 0, 4 * (2 * 120 + 3 * 54 + 3 * 24)),
     ("transposed", layer(F + "conv_transpose2d", {"input": (1, 4, 5, 5), "weight": (4, 6, 2, 2)}, (1, 6, 10, 10),
-     stride=2),
+         stride=2),
      4 * 25 * 6 * 4, 0, 4 * (4 * 25 + 96 + 600)),  # every input meets every kernel element
-    ("aten convolution", layer("aten.convolution.default", {"input": (2, 3, 8, 8), "weight": (4, 3, 3, 3),
-     "bias": (4,)},
-                               (2, 4, 6, 6), stride=(1, 1), padding=(0, 0), dilation=(1, 1), transposed=False,
-                                groups=1),
+    ("aten convolution", layer("aten.convolution.default", {"input": (2, 3, 8, 8), "weight": (4, 3, 3, 3), "bias":
+         (4,)}, (2, 4, 6, 6), stride=(1, 1), padding=(0, 0), dilation=(1, 1), transposed=False, groups=1),
      2 * 4 * 36 * 27, 0, 4 * (2 * 3 * 64 + 108 + 288)),
     ("batch 1 without N", layer(F + "conv2d", {"input": (3, 8, 8), "weight": (4, 3, 3, 3)}, (4, 6, 6)),
      4 * 36 * 27, 0, 4 * (192 + 108 + 144)),
@@ -92,10 +90,12 @@ CASES = [
                      args=("bi,ijo->bjo", "tensor", "tensor")), 2 * 3 * 20, 0, 4 * (6 + 60 + 40)),
     ("einsum with an ellipsis", layer("torch.einsum", {"operands.0": (2, 3, 4), "operands.1": (4, 5)}, (2, 3, 5),
                                       equation="...d,de->...e"), 6 * 20, 0, 4 * (24 + 20 + 30)),
+    ("complex einsum", layer("torch.einsum", {"a": (2, 3), "b": (3, 4)}, (2, 4), equation="ij,jk->ik",
+                             dtypes="a:complex64 b:complex64 out0:complex64"), 4 * 24, 0, 8 * (6 + 12 + 8)),
     ("einsum of three", layer("torch.einsum", {"a": (2, 3), "b": (3, 4), "c": (4, 5)}, (2, 5), equation="ij,jk,kl->il"),
      24 + 40, 0, 4 * (6 + 12 + 8) + 4 * (8 + 20 + 10)),
     ("einsum, summing one operand first", layer("torch.einsum", {"a": (2, 3, 7), "b": (3, 4)}, (2, 4),
-     equation="ijz,jk->ik"),
+         equation="ijz,jk->ik"),
      24, 42, 4 * (42 + 6) + 4 * (6 + 12 + 8)),
     ("einsum without a sum", layer("torch.einsum", {"a": (2, 3), "b": (2, 4)}, (2, 3, 4), equation="bi,bj->bij"),
      0, 24, 4 * (6 + 8 + 24)),
@@ -137,9 +137,9 @@ CASES = [
     ("packed gru, 7 rows in 3 steps", layer("torch.gru", {"data": (7, 3), "batch_sizes": (3,), "params.0": (12, 3),
                                                           "params.1": (12, 4)}, (7, 4), num_layers=1),
      7 * 36 + 7 * 48, 7 * 12 * 7, None),
-    ("lstm_cell", layer("torch.lstm_cell", {"input": (2, 3), "hx.0": (2, 4), "hx.1": (2, 4), "w_ih": (16, 3),
-     "w_hh": (16, 4)},
-                        (2, 4), (2, 4)), 2 * 16 * 7, 2 * 16 * 8, None),
+    ("lstm_cell", layer("torch.lstm_cell", {"input": (2, 3), "hx.0": (2, 4), "hx.1": (2, 4), "w_ih": (16, 3), "w_hh":
+         (16, 4)}, (2, 4), (2, 4)),
+     2 * 16 * 7, 2 * 16 * 8, None),
     # --- elementwise
     ("add", layer(T + "add_", {"self": (2, 3), "other": (2, 3)}, (2, 3)), 0, 6, 4 * 18),
     ("add of a channel bias", layer("torch.add", {"input": (2, 3, 4), "other": (3, 1)}, (2, 3, 4)), 0, 24,
@@ -162,13 +162,12 @@ CASES = [
      4 * 208 + 8 * 8),
     # --- normalisation
     ("layer_norm", layer(F + "layer_norm", {"input": (4, 6), "weight": (6,), "bias": (6,)}, (4, 6),
-     normalized_shape=(6,)),
+         normalized_shape=(6,)),
      0, 24 * 8, 4 * (24 + 6 + 6 + 24)),
     ("rms_norm", layer(F + "rms_norm", {"input": (4, 6), "weight": (6,)}, (4, 6), normalized_shape=(6,)), 0, 24 * 4,
      4 * 54),
-    ("batch_norm, evaluation", layer(F + "batch_norm", {"input": (2, 3, 4, 4), "running_mean": (3,),
-     "running_var": (3,),
-                                                        "weight": (3,), "bias": (3,)}, (2, 3, 4, 4), training=False),
+    ("batch_norm, evaluation", layer(F + "batch_norm", {"input": (2, 3, 4, 4), "running_mean": (3,), "running_var":
+         (3,), "weight": (3,), "bias": (3,)}, (2, 3, 4, 4), training=False),
      0, 96 * 4, 4 * (96 + 12 + 96)),
     ("group_norm", layer(F + "group_norm", {"input": (2, 6, 4), "weight": (6,), "bias": (6,)}, (2, 6, 4), num_groups=3),
      0, 48 * 8, 4 * (48 + 12 + 48)),
@@ -177,7 +176,7 @@ CASES = [
     ("max_pool2d", layer(F + "max_pool2d", {"input": (2, 3, 8, 8)}, (2, 3, 4, 4), kernel_size=2), 0, 6 * 16 * 4,
      4 * 6 * 80),
     ("overlapping windows", layer(F + "max_pool2d", {"input": (1, 1, 8, 8)}, (1, 1, 4, 4), kernel_size=3, stride=2,
-     padding=1),
+         padding=1),
      0, 16 * 9, 4 * (64 + 16)),
     ("global average", layer(F + "adaptive_avg_pool2d", {"input": (2, 3, 8, 8)}, (2, 3, 1, 1), output_size=1), 0, 384,
      4 * 390),
@@ -195,7 +194,7 @@ CASES = [
     ("gather", layer("torch.gather", {"input": (4, 50), "index": (4, 2)}, (4, 2), dim=1, dtypes="index:int64"), 0, 0,
      8 * 16),
     ("index_add", layer(T + "index_add_", {"self": (9, 4), "index": (2,), "source": (2, 4)}, (9, 4),
-     dtypes="index:int64"),
+         dtypes="index:int64"),
      0, 8, 16 + 32 + 32),
     ("scatter, out of place", layer("torch.scatter", {"input": (4, 8), "index": (4, 2), "src": (4, 2)}, (4, 8), dim=1,
                                     dtypes="index:int64"), 0, 0, 4 * 64 + 64 + 4 * 16),  # a copy, then 8 values
@@ -212,10 +211,10 @@ CASES = [
     ("interpolate", layer(F + "interpolate", {"input": (1, 2, 4, 4)}, (1, 2, 8, 8), mode="bilinear"), 0, 128 * 8,
      4 * 160),
     ("downsampling reads 4 neighbours", layer(F + "interpolate", {"input": (1, 2, 64, 64)}, (1, 2, 2, 2),
-     mode="bilinear"),
+         mode="bilinear"),
      0, 64, 4 * (4 * 8 + 8)),
     ("grid_sample", layer(F + "grid_sample", {"input": (1, 3, 8, 8), "grid": (1, 5, 5, 2)}, (1, 3, 5, 5),
-     mode="bilinear"),
+         mode="bilinear"),
      0, 75 * 8, 4 * (192 + 50 + 75)),
     ("upsample by copying", layer("aten.upsample_nearest2d.default", {"self": (1, 2, 4, 4)}, (1, 2, 8, 8)), 0, 0,
      4 * 160),
@@ -226,9 +225,25 @@ CASES = [
     ("stft", layer("torch.stft", {"input": (2, 100)}, (2, 9, 11), n_fft=16, dtypes="out0:complex64"),
      0, 22 * 16 * 11, 4 * 200 + 8 * 198),
     ("cdist", layer("torch.cdist", {"x1": (2, 3, 4), "x2": (2, 5, 4)}, (2, 3, 5)), 0, 3 * 120, 4 * (24 + 40 + 30)),
+    ("deform_conv2d", layer("torchvision.ops.deform_conv.deform_conv2d", {"input": (1, 4, 8, 8), "offset": (1, 18, 6,
+     6),
+                                                                           "weight": (6, 4, 3, 3)}, (1, 6, 6, 6),
+                                                                           stride=(1, 1)),
+     6 * 36 * 36, 0, None),
     ("bucketize", layer("torch.bucketize", {"input": (6,), "boundaries": (7,)}, (6,), dtypes="out0:int64"),
      0, 18, 4 * (6 + 6) + 48),  # 3 steps find one of 8 places
     ("inverse", layer("torch.linalg.linalg_inv", {"A": (2, 3, 3)}, (2, 3, 3)), 0, 2 * 2 * 27, 4 * 36),
+    # --- gradient kernels of torch
+    ("convolution_backward", layer("aten.convolution_backward.default",
+                                   {"grad_output": (1, 4, 6, 6), "input": (1, 3, 8, 8), "weight": (4, 3, 3, 3)},
+                                   (1, 3, 8, 8), (4, 3, 3, 3), output_mask=(True, True, False)),
+     2 * 4 * 36 * 27, 0, 2 * 4 * (4 * 36 + 3 * 64 + 4 * 27)),
+    ("relu's", layer("aten.threshold_backward.default", {"grad_output": (10,), "self": (10,)}, (10,)), 0, 20, 120),
+    ("softmax's", layer("aten._softmax_backward_data.default", {"grad_output": (4, 5), "output": (4, 5)}, (4, 5),
+         dim=-1),
+     0, 80, 240),
+    ("embedding's", layer("aten.embedding_dense_backward.default", {"grad_output": (2, 8), "indices": (2,)}, (50, 8),
+                          dtypes="indices:int64"), 0, 16, 4 * 400 + 4 * 16 + 16 + 4 * 16),
     ("mse_loss", layer(F + "mse_loss", {"input": (4, 5), "target": (4, 5)}, ()), 0, 60, 4 * 41),
 ]  # fmt: skip
 
@@ -247,6 +262,7 @@ FREE = [
     layer(T + "reshape", {"self": (2, 3)}, (6,), aten=("aten.view.default",)),
     layer(T + "__getitem__", {"self": (2, 3)}, (3,), indices=0, aten=("aten.select.int",), weights="self"),
     layer(T + "to", {"self": (2, 3)}, (2, 3), aten=()),
+    layer(T + "float", {"self": (2, 3)}, (2, 3), aten=()),
     layer(F + "dropout", {"input": (2, 3)}, (2, 3), p=0.5, training=False),
     layer("torch.empty", {}, (2, 3)),
     layer("torch.add", {"input": (0, 3), "other": (3,)}, (0, 3)),
@@ -338,6 +354,16 @@ def test_symbolic_region() -> None:
     assert counts(ops.problems_of(rest)) == (0, 0, 4 * (2 * (5 * B - 5)))
     tail = (("slice", None, None, None), ("slice", -2, None, None))
     assert counts(ops.problems_of(layer(T + "__setitem__", {"self": (B, 5)}, (B, 5), indices=tail))) == (0, 0, 8 * B)
+
+
+def test_a_pool_over_all_of_a_symbolic_image() -> None:
+    height = symbol("H")
+    case = layer(F + "avg_pool2d", {"input": (2, 3, height, height)}, (2, 3, 1, 1), kernel_size=(height, height))
+    assert counts(ops.problems_of(case)) == (0, 6 * height * height, 4 * (6 * height * height + 6))
+    glob = layer(F + "adaptive_avg_pool2d", {"input": (2, 3, height, height)}, (2, 3, 1, 1), output_size=1)
+    assert ops.problems_of(glob) == ops.problems_of(case)
+    seven = layer(F + "adaptive_avg_pool2d", {"input": (2, 3, 7 * height, 7 * height)}, (2, 3, 7, 7), output_size=7)
+    assert counts(ops.problems_of(seven)) == (0, 294 * height * height, 4 * (294 * height * height + 294))
 
 
 def test_convolution_speaks_timeloop() -> None:

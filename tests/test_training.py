@@ -36,12 +36,27 @@ class Branches(nn.Module):
         return self.shared(self.shared(z))
 
 
+class Outputs(nn.Module):
+    """Two outputs, one of which the other is computed from; and the last state of an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 4)
+        self.pool = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        _, (h, _) = self.lstm(x)
+        hidden = torch.tanh(h[0])
+        return {"hidden": hidden, "pooled": self.pool(hidden)}
+
+
 CASES: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "convolutions": lambda: (Convolutions(), torch.randn(2, 3, 24, 24)),
     "products": lambda: (Products(), torch.randn(2, 5, 8)),
     "recurrent": lambda: (Recurrent(), torch.randn(3, 5, 8)),
     "attention": lambda: (Attention(), torch.randn(2, 5, 16)),
     "branches": lambda: (Branches(), torch.randn(2, 3, 8, 8)),
+    "outputs": lambda: (Outputs(), torch.randn(5, 2, 8)),
     "mlp": lambda: (nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4)), torch.randn(5, 8)),
 }
 
@@ -76,7 +91,8 @@ def test_macs_equal_torch(name: str) -> None:
     formulas = {torch.ops.aten.convolution_backward: convolution_gradients}
     counter = FlopCounterMode(display=False, custom_mapping=formulas)
     with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH), counter:
-        module(x).sum().backward()
+        out = module(x)
+        (out["hidden"] + out["pooled"] if isinstance(out, dict) else out).sum().backward()
     assert graph.macs == counter.get_total_flops() // 2
 
 
@@ -84,6 +100,8 @@ def test_macs_equal_torch(name: str) -> None:
 def test_layers_fit_together(name: str) -> None:
     graph, module, _ = step(name)
     made: set[str] = set()
+    written = [tensor.name for layer in graph.layers for tensor in layer.outputs]
+    assert len(written) == len(set(written))
     for layer in graph.layers:
         for tensor in layer.tensors:
             assert tensor.role in ("input", "weight", "buffer", "constant") or tensor.name in made, (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmsim.errors import InputError
 from mmsim.workloads.base import Choice, Workload, normal
 from mmsim.workloads.end_to_end import Preprocess
-from mmsim.workloads.preprocess.mri import BrainCube, heads
+from mmsim.workloads.preprocess.mri import VOLUME, BrainCube, heads
 
 SCANS = ("flair", "t1ce", "t1", "t2")
 WIDTH = 8
@@ -286,7 +286,7 @@ class OneScan(nn.Module):
 def build(choice: Choice) -> nn.Module:
     cube = choice["cube"]
     if cube % 16 or cube < 32:
-        raise InputError(f"medical_seg: cube={cube} must be a multiple of 16, at least 32")
+        raise InputError(f"cube={cube}: must be a multiple of 16, at least 32")
     return OneScan(choice.modality) if choice.modality else MMFormer(cube)
 
 
@@ -302,6 +302,8 @@ def inputs(choice: Choice) -> dict[str, Tensor]:
 
 def preprocess(choice: Choice) -> Iterator[Preprocess]:
     """All scans are cut by one box, so they are one step."""
+    if choice["cube"] > min(VOLUME):
+        raise InputError(f"cube={choice['cube']}: a raw volume has only {min(VOLUME)} voxels along an axis")
     volumes = heads(choice.batch, 1 if choice.modality else len(SCANS))
     yield Preprocess("mri", BrainCube(choice["cube"]), {"volumes": volumes}, ("scans",))
 

@@ -17,8 +17,6 @@ UNSUPPORTED = {
     "metadata_storage_depth": "metadata storage",
     "metadata_block_size": "metadata storage",
     "allow_overbooking": "overbooking",
-    "has_power_gating": "power gating",
-    "power_gated_at": "power gating",
     "energy_per_hop": "network energy",
     "router_energy": "network energy",
     "wire_energy": "network energy",
@@ -32,14 +30,18 @@ UNSUPPORTED = {
 }
 
 
-def evaluated(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes with arithmetic worked out; an attribute may use others, whatever their order; other text stays."""
+def evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes with arithmetic worked out; they may use `names` and each other, whatever their order.
+
+    Other text stays.
+
+    >>> evaluated({"width": "2 * bits", "bits": "word", "type": "LPDDR4"}, {"word": 8})
+    {'bits': 8, 'width': 16, 'type': 'LPDDR4'}
+    """
     done: dict[str, Any] = {}
     pending = dict(attributes)
     while pending:
-        known = {
-            key: value for key, value in done.items() if isinstance(value, (int, float)) and not isinstance(value, bool)
-        }
+        known = {**names, **done}
         solved = {key: result for key, value in pending.items() if (result := _try(value, known)) is not None}
         if not solved:  # what is left is text such as "45nm", or a cycle that its reader will refuse
             return {**done, **pending}
@@ -48,14 +50,20 @@ def evaluated(attributes: dict[str, Any]) -> dict[str, Any]:
     return done
 
 
-def _try(value: object, known: Mapping[str, Number]) -> object:
+def _try(value: object, known: Mapping[str, Any]) -> object:
     """The value, its arithmetic worked out; None for text that is not (yet) arithmetic."""
     if not isinstance(value, str):
         return value if value is not None else ""
+    if isinstance(known.get(value), str):
+        return known[value]
     try:
-        return number(value, known)
+        return number(value, {name: one for name, one in known.items() if _is_number(one)})
     except InputError:
         return None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def rate(attributes: Mapping[str, Any], key: str, where: str) -> float | None:

@@ -74,6 +74,7 @@ class Storage:
     bandwidth_scale: Mapping[str, float] = field(default_factory=dict)  # data space -> bandwidth its words take
     fill_latency_cycles: int = 0  # of the network from above, once
     drain_latency_cycles: int = 0
+    power_gated_at: str = ""  # the memory or fan-out whose idle instances switch these off; none: each for itself
     constraints: Constraints = Constraints()
     attributes: Mapping[str, object] = field(default_factory=dict)  # what Accelergy sees: technology, type, n_banks ...
     source: str = ""
@@ -159,11 +160,11 @@ class Arch:
         assert isinstance(node, Compute)  # checked where files are read
         return node
 
-    def instances(self, name: str) -> int:
-        """How many of the node called `name` the machine has."""
+    def instances(self, name: str, *, above: bool = False) -> int:
+        """How many of the memory or compute called `name` the machine has; with `above`, of a fan-out's parent."""
         count = 1
         for node in self.nodes:
-            if node.name == name and not isinstance(node, Fanout):
+            if node.name == name and isinstance(node, Fanout) == above:
                 return count
             count *= node.instances if isinstance(node, Fanout) else 1
         raise KeyError(name)

@@ -8,6 +8,7 @@ does not model is refused by name rather than ignored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,25 +57,26 @@ def _arch(value: object, name: str) -> Arch:
     tree = mapping_of(top.get("architecture"), "architecture", {"version", "nodes", "!"})
     if str(tree.get("version", "0.4")) not in ("0.4", "0.40"):
         raise InputError(f"only version 0.4 is read, not {tree['version']}", field="architecture.version")
-    variables = {
-        key: item for key, item in mapping_of(top.get("variables"), "variables", None).items() if key != "version"
-    }
-    leaves = list(_leaves(tree.get("nodes"), "architecture.nodes", False, dict(variables)))
+    variables = evaluated(mapping_of(top.get("variables"), "variables", None), {})
+    leaves = list(_leaves(tree.get("nodes"), "architecture.nodes", False, {}, variables))
     names = [leaf.name for leaf in leaves]
     for i, name_here in enumerate(names):
         if name_here in names[:i]:
             raise InputError(f"the name {name_here!r} stands twice", field="architecture.nodes")
     extra = _targets(top.get("constraints"), names)
     nodes: list[Node] = []
+    gate, gates_next = "", False  # as in Timeloop's front end, a gate governs what follows the node that has it
     for leaf in leaves:
-        nodes += nodes_of(leaf, extra.get(leaf.name, {}))
+        for node in nodes_of(leaf, extra.get(leaf.name, {})):
+            gate, gates_next = node.name if gates_next else gate, bool(leaf.attributes.get("has_power_gating", False))
+            nodes.append(_gated(node, gate))
     _check_order(nodes)
-    inherited = leaves[-1].attributes
+    everywhere = {**variables, **leaves[-1].attributes}
     return Arch(
         name=name,
         nodes=tuple(nodes),
-        cycle_s=positive(inherited, "global_cycle_seconds", "variables", default=1e-9),
-        technology_nm=_technology(inherited),
+        cycle_s=positive(everywhere, "global_cycle_seconds", "variables", default=1e-9),
+        technology_nm=_technology(everywhere),
         energy_pj={
             node.name: user_energy(node)
             for node in nodes
@@ -83,7 +85,9 @@ def _arch(value: object, name: str) -> Arch:
     )
 
 
-def _leaves(value: object, where: str, parallel: bool, inherited: dict[str, Any]) -> Iterator[Leaf]:
+def _leaves(
+    value: object, where: str, parallel: bool, inherited: dict[str, Any], variables: Mapping[str, Any]
+) -> Iterator[Leaf]:
     """Every container and component, outermost first; `inherited` grows with the containers passed."""
     if not isinstance(value, list):
         raise InputError("missing" if value is None else "expected a list of nodes", field=where)
@@ -96,11 +100,11 @@ def _leaves(value: object, where: str, parallel: bool, inherited: dict[str, Any]
             mapping_of(item, at, {"!", "nodes"})
             if tag == "Parallel":
                 _check_peers(item.get("nodes"), f"{at}.nodes")
-            yield from _leaves(item.get("nodes"), f"{at}.nodes", parallel or tag == "Parallel", inherited)
+            yield from _leaves(item.get("nodes"), f"{at}.nodes", parallel or tag == "Parallel", inherited, variables)
         elif tag == "Nothing":
             continue
         elif tag in ("Container", "Component"):
-            yield from _leaf(tag, item, at, parallel, inherited)
+            yield from _leaf(tag, item, at, parallel, inherited, variables)
         else:
             raise InputError(
                 f"unknown tag !{tag}; known are Container, Component, Nothing, {', '.join(BRANCHES)}", field=at
@@ -118,7 +122,9 @@ def _check_peers(value: object, where: str) -> None:
                     raise InputError(f"{space!r} is kept in two branches of !Parallel", field=at)
 
 
-def _leaf(tag: str, item: dict[str, Any], at: str, parallel: bool, inherited: dict[str, Any]) -> Iterator[Leaf]:
+def _leaf(
+    tag: str, item: dict[str, Any], at: str, parallel: bool, inherited: dict[str, Any], variables: Mapping[str, Any]
+) -> Iterator[Leaf]:
     mapping_of(item, at, LEAF_KEYS if tag == "Container" else COMPONENT_KEYS)
     if not isinstance(item.get("name"), str) or not item["name"]:
         raise InputError("missing" if item.get("name") is None else "expected text", field=f"{at}.name")
@@ -131,7 +137,8 @@ def _leaf(tag: str, item: dict[str, Any], at: str, parallel: bool, inherited: di
     if not isinstance(enabled, bool):
         raise InputError("expected true or false", field=f"{at}.enabled")
     if enabled:
-        yield Leaf(tag, item, evaluated({**inherited, **own}), evaluated(inherited), at, parallel)
+        attributes, above = evaluated({**inherited, **own}, variables), evaluated(inherited, variables)
+        yield Leaf(tag, item, attributes, above, variables, at, parallel)
 
 
 def _targets(value: object, names: list[str]) -> dict[str, dict[str, Any]]:
@@ -168,8 +175,22 @@ def _technology(attributes: Mapping[str, Any]) -> float:
     return nm
 
 
+def _gated(node: Node, gate: str) -> Node:
+    """A memory with the gate named by itself or set before it."""
+    if not isinstance(node, Storage):
+        return node
+    at = node.attributes.get("power_gated_at", gate)
+    if not isinstance(at, str):
+        raise InputError("expected a name", field=f"{node.name}.power_gated_at")
+    return replace(node, power_gated_at="" if at == node.name else at)
+
+
 def _check_order(nodes: list[Node]) -> None:
     if not nodes or not isinstance(nodes[-1], Compute) or any(isinstance(node, Compute) for node in nodes[:-1]):
         raise InputError("the last node, and no other, must be a compute", field="architecture.nodes")
+    known = {node.name for node in nodes[:-1]}
+    for node in nodes:
+        if isinstance(node, Storage) and node.power_gated_at not in ("", *known):
+            raise InputError(f"unknown memory {node.power_gated_at!r}", field=f"{node.name}.power_gated_at")
     if not isinstance(nodes[0], Storage):
         raise InputError("the first level must be a memory, with no fan-out above it", field="architecture.nodes")

@@ -24,6 +24,7 @@ class Leaf:
     written: Mapping[str, Any]
     attributes: Mapping[str, Any]
     above: Mapping[str, Any]  # the attributes of the containers alone, which a fan-out above it has
+    variables: Mapping[str, Any]
     where: str
     parallel: bool
 
@@ -47,14 +48,14 @@ def nodes_of(leaf: Leaf, extra: dict[str, Any]) -> list[Node]:
     constraints = parse_constraints(_merged(leaf, extra), f"{leaf.where}.constraints")
     nodes: list[Node] = []
     spatial = mapping_of(leaf.written.get("spatial"), f"{leaf.where}.spatial", {"meshX", "meshY"})
-    shape = {axis: evaluated({**leaf.attributes, axis: size})[axis] for axis, size in spatial.items()}
+    shape = evaluated(spatial, {**leaf.variables, **leaf.attributes})
     mesh = [whole(shape, axis, f"{leaf.where}.spatial", default=1, minimum=1) for axis in ("meshX", "meshY")]
     if mesh != [1, 1]:
         if leaf.parallel:
             raise InputError("a fan-out inside !Parallel is not supported", field=f"{leaf.where}.spatial")
         latencies = _latencies(leaf.above, f"{leaf.where}.attributes")
         nodes.append(Fanout(leaf.name, mesh[0], mesh[1], *latencies, _spatial_part(constraints), leaf.above))
-    if leaf.tag == "Component":
+    if leaf.tag == "Component" and "nothing" not in str(leaf.written.get("class")):
         if leaf.parallel and "*" not in (*constraints.keep, *constraints.bypass):  # the other branches keep the rest
             constraints = replace(constraints, bypass=(*constraints.bypass, "*"))
         nodes.append(_component(leaf, replace(constraints, spatial=Constraints().spatial)))

@@ -25,6 +25,10 @@ def backend(name: str) -> ModuleType:
 
 
 def solve(problem: Problem, arch: Arch, objective: Objective = "edp", *, name: str = "builtin") -> Solution:
-    """`problem` on `arch`, solved by the back end called `name`."""
-    solution: Solution = backend(name).solve(problem, arch, objective)
+    """`problem` on `arch`, solved by the back end called `name`.
+
+    Vector and movement problems, which no other back end knows, always go to the built-in one.
+    """
+    chosen = backend(name) if problem.kind == "mac" else backend("builtin")
+    solution: Solution = chosen.solve(problem, arch, objective)
     return solution

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,25 +40,38 @@ def run_job(interpreter: str, script: Path, job: dict[str, Any], timeout_s: floa
     It runs in an empty folder: some tools leave files where they stand, and no module here may hide
     one of theirs.
     """
+    command = [interpreter, "-c", files.read_text(script)]
     try:
         with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
-            done = subprocess.run(
-                [interpreter, "-c", files.read_text(script)],
-                input=json.dumps(job),
-                capture_output=True,
-                text=True,
-                timeout=timeout_s,
-                cwd=folder,
-            )
+            code, out, said = _communicate(command, json.dumps(job), folder, timeout_s)
     except OSError as error:
         raise InputError(f"cannot run {interpreter}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise InputError(f"{script.stem}: no answer within {timeout_s:g} s") from None
     try:
-        answer: dict[str, Any] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(out)
     except ValueError:
-        said = (done.stderr or done.stdout).strip().splitlines() or [f"exit {done.returncode}"]
-        raise InputError(f"{script.stem} failed: {said[-1][:300]}") from None
+        lines = (said or out).strip().splitlines() or [f"exit {code}"]
+        raise InputError(f"{script.stem} failed: {lines[-1][:300]}") from None
     if "error" in answer:
         raise InputError(f"{script.stem}: {answer['error']}")
     return answer
+
+
+def _communicate(command: list[str], text: str, folder: str, timeout_s: float | None) -> tuple[int, str, str]:
+    """Exit status, standard output and error; when it is cut short, so are the processes that it started."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, said = process.communicate(text, timeout_s)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, out, said

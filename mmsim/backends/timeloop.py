@@ -52,16 +52,18 @@ def missing() -> str | None:
     return f"{' and '.join(absent)} not found" if absent else None
 
 
-def solve(problem: Problem, arch: Arch, objective: Objective = "edp", **search: Any) -> Solution:
+def solve(
+    problem: Problem, arch: Arch, objective: Objective = "edp", *, timeout_s: float | None = 600.0, **search: Any
+) -> Solution:
     """The best mapping that timeloop-mapper finds; `search` goes to `mmsim.emit.timeloop.mapper`.
 
     Energies that `arch` gives are Timeloop's too. When it gives none, Accelergy estimates them, or
     the built-in models where Accelergy is not installed. Raises `InputError` for a problem that
-    Timeloop cannot take, and when no valid mapping is found.
+    Timeloop cannot take, when no valid mapping is found, and when the search takes over `timeout_s`.
     """
     job = {"mapper": timeloop.mapper(objective, **search)}
     with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
-        found = _run("mapper", Path(folder), arch, {**problem_file(problem, arch), **job})
+        found = _run("mapper", Path(folder), arch, {**problem_file(problem, arch), **job}, timeout_s)
         mapping = files.read_text(Path(folder) / "timeloop-mapper.map.yaml")
     detail = f"timeloop-mapper, {job['mapper']['algorithm']}, victory condition {job['mapper']['victory_condition']}"
     return _solution(found, problem, arch, mapping, detail)
@@ -71,7 +73,7 @@ def evaluate(problem: Problem, arch: Arch, mapping: Mapping) -> Solution:
     """What timeloop-model says of `mapping`; energies as in `solve`."""
     parts = {"problem": timeloop.problem(problem), "mapping": timeloop.mapping(mapping, arch, problem)}
     with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
-        found = _run("model", Path(folder), arch, parts)
+        found = _run("model", Path(folder), arch, parts, None)
     return _solution(found, problem, arch, "", "timeloop-model")
 
 
@@ -82,18 +84,19 @@ def check(paths: Sequence[Path]) -> dict[str, Any]:
     )
 
 
-def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any]) -> Statistics:
+def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any], timeout_s: float | None) -> Statistics:
     reason = missing()
     if reason:
         raise InputError(f"the timeloop back end is not installed: {reason}; {INSTALL}")
     if not arch.energy_pj and not accelergy_installed():
         arch = filled(arch)
-    parts = {"architecture": timeloop.architecture(arch), **parts}
+    parts = {"architecture": timeloop.architecture(arch), "components": accelergy.components(arch), **parts}
     if arch.energy_pj:
         arch = filled(arch)  # Timeloop wants every component in the tables
         parts |= {"ERT": accelergy.ert(arch, arch.energy_pj), "ART": accelergy.art(arch, arch.area_um2)}
     path = files.write_yaml(folder / "input.yaml", parts)
-    external.run_job(external.python(PYTHON), SCRIPT, {"action": action, "files": [str(path)], "out": str(folder)})
+    job = {"action": action, "files": [str(path)], "out": str(folder)}
+    external.run_job(external.python(PYTHON), SCRIPT, job, timeout_s)
     statistics = folder / f"timeloop-{action}.stats.txt"
     if not statistics.exists() or not statistics.stat().st_size:
         raise InputError(f"timeloop-{action}: {_last_words(folder)}")
@@ -102,9 +105,10 @@ def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any]) -> Statis
 
 def _last_words(folder: Path) -> str:
     """The line of the log that says what was wrong; Timeloop exits 0 on most failures."""
-    lines = [line.strip() for line in files.read_text(folder / "log.txt").splitlines() if line.strip()]
-    errors = [line for line in lines if "ERROR" in line or "Failed" in line]
-    return (errors or lines or ["no valid mapping found"])[-1][:300]
+    logs = [path for path in (*folder.glob("*.accelergy.log"), folder / "log.txt") if path.exists()]
+    lines = [line.strip() for path in logs for line in files.read_text(path).splitlines() if line.strip()]
+    errors = [line for line in lines if "Can not find" in line or "ERROR:" in line or "Failed" in line]
+    return (errors or lines[-1:] or ["no valid mapping found"])[0][:300]
 
 
 def _solution(found: Statistics, problem: Problem, arch: Arch, mapping: str, detail: str) -> Solution:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +33,7 @@ def command(network: str | None, everything: bool, fusion: str | None, modality:
     problem file of each distinct shape at batch 1 with an index of the layers that use it.
     """
     from mmsim import dumps, files
-    from mmsim.report import graphs, progress
+    from mmsim.report import graphs
 
     if everything == bool(network):
         raise InputError("give a network or --all")
@@ -40,18 +43,32 @@ def command(network: str | None, everything: bool, fusion: str | None, modality:
         from mmsim.workloads import names
 
         sources = {name: variants for workload in names() for name, variants in _sources(workload, None, None).items()}
-    traced: dict[str, list[Graph]] = {}
-    with progress.bar("tracing", sum(map(len, sources.values()))) as step:
-        for name, variants in sources.items():
-            for variant in variants:
-                traced.setdefault(name, []).append(variant.graph())
-                step(f"{name} {traced[name][-1].variant}")
-    for name, variants_traced in traced.items():
-        dumps.write(variants_traced, files.inside(output, name), graphs.csv)
-    every = [graph for found in traced.values() for graph in found]
+    written: list[Graph] = []
+    for name, traced in _traced(sources).items():
+        dumps.write(traced, files.inside(output, name), graphs.csv)
+        written += traced
     if everything:
-        files.write_text(output / "README.md", dumps.readme(every))
-    click.echo(f"{len(every)} layer dumps in {output}")
+        files.write_text(output / "README.md", dumps.readme(written))
+    click.echo(f"{len(written)} layer dumps in {output}")
+
+
+def _traced(sources: dict[str, list[Source]]) -> dict[str, list[Graph]]:
+    """Every variant's graph; several variants are traced by several processes, each importing torch once."""
+    from mmsim.report import progress
+
+    flat = [source for variants in sources.values() for source in variants]
+    with progress.bar("tracing", len(flat)) as step:
+        graphs = []
+        for graph in map(Source.graph, flat) if len(flat) < 4 else _in_processes(flat):
+            graphs.append(graph)
+            step(f"{graph.workload} {graph.variant}")
+    found = iter(graphs)
+    return {name: [next(found) for _ in variants] for name, variants in sources.items()}
+
+
+def _in_processes(sources: list[Source]) -> Iterator[Graph]:
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        yield from pool.map(Source.graph, sources)
 
 
 def _sources(network: str, fusion: str | None, modality: str | None) -> dict[str, list[Source]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,28 +15,43 @@ from mmsim.cli.source import Source, integers, pairs, source_options
 from mmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from mmsim.measure.subject import Subject
-    from mmsim.measurement import Measurement
+    from mmsim.measurement import Measurement, Mode, Spread
+    from mmsim.measurement import Source as Measured
 
 
 @click.command()
-@source_options
+@partial(source_options, required=False)
+@click.option("--all", "sweep", is_flag=True, help="All variants of NETWORK, or of all workloads, into the folder -o.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--dtype", default="float32", show_default=True, help="Format of weights and activations.")
+@click.option("--batch", "batches", type=click.IntRange(min=1), multiple=True, default=(1,), show_default=True)
+@click.option("--dtype", "dtypes", multiple=True, default=("float32",), show_default=True, help="Of all tensors.")
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["eager", "graph", "compiled"]),
+    multiple=True,
+    default=("eager",),
+    show_default=True,
+    help="Op by op, as a CUDA graph, or by torch.compile.",
+)
+@click.option(
+    "--cache", type=click.Choice(["warm", "cold"]), default="warm", show_default=True, help="Before each pass."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: torch's). With 1, CPU time counts.")
 @click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
 @json_option
 @output_option
 def command(
     source: Source,
-    device: str,
-    batch: int,
-    dtype: str,
-    repeats: int,
-    seconds: float,
+    sweep: bool,
+    batches: tuple[int, ...],
+    dtypes: tuple[str, ...],
+    modes: tuple[Mode, ...],
+    threads: int | None,
     as_json: bool,
     output: Path | None,
+    **how: Any,
 ) -> None:
     """Run NETWORK on this machine and time every layer, every stage alone, and the whole.
 
@@ -44,62 +59,104 @@ def command(
     shape; --stage PATH=STAGE says, as everywhere, which stage a module belongs to.
 
     Weights and inputs are random. The file (-o) holds device, software, spread and command, and is
-    what `mmsim validate network` compares with a prediction.
+    what `mmsim validate network` compares with a prediction. With --all, --batch, --dtype and --mode
+    may be repeated; each run is one file in the folder -o, and a run whose file stands is not repeated.
     """
-    from mmsim.measure.machine import device_of
-    from mmsim.measure.session import Rule, measure
+    from mmsim.measure.machine import use_threads
     from mmsim.measurement import to_record
 
-    source, stage = _split(source)
-    subject = _subject(source, {"batch": batch, "dtype": dtype, "device": device_of(device)})
-    rule = Rule(repeats=repeats, budget_s=seconds)
-    line = shlex.join(["mmsim", *sys.argv[1:]])
-    measured = measure(subject, rule, batch=batch, dtype=dtype, stage=stage, command=line)
+    use_threads(threads)
+    if sweep:
+        _sweep(source, batches, dtypes, modes, output, as_json, how)
+        return
+    for option, values in (("--batch", batches), ("--dtype", dtypes), ("--mode", modes)):
+        if len(values) > 1:
+            raise InputError("only one, unless with --all", field=option)
+    if not source.spec:
+        raise InputError("give a network or --all")
+    measured = _measured(_what(source), batches[0], dtypes[0], modes[0], **how)
     answer(to_record(measured), lambda: _tables(measured), as_json=as_json, output=output)
 
 
-def _split(source: Source) -> tuple[Source, str | None]:
-    """The source with its declarations of stages, and the one stage to measure alone, if any."""
+def _measured(
+    what: Measured, batch: int, dtype: str, mode: Mode, *, device: str, repeats: int, seconds: float, cache: Any
+) -> Measurement:
+    from mmsim.measure.machine import device_of
+    from mmsim.measure.session import Options, Rule, measure
+    from mmsim.measure.subject import subject_of
+
+    line = shlex.join(["mmsim", *sys.argv[1:]])
+    options = Options(batch=batch, dtype=dtype, source=what, command=line, mode=mode, cache=cache)
+    subject = subject_of(what, batch=batch, dtype=dtype, device=device_of(device))
+    return measure(subject, Rule(repeats=repeats, budget_s=seconds), options)
+
+
+def _sweep(
+    source: Source, batches: tuple[int, ...], dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None,
+    as_json: bool, how: dict[str, Any],
+) -> None:  # fmt: skip
+    from mmsim import files
+    from mmsim.measure import sweep
+    from mmsim.report import progress
+    from mmsim.workloads import names
+
+    if folder is None:
+        raise InputError("--all needs a folder", field="-o")
+    if source != Source(source.spec):
+        raise InputError("--all takes every variant: leave out --fusion, --modality, --set, --stage and the like")
+    planned = sweep.plan((source.spec,) if source.spec else names(), batches, dtypes, modes)
+    with progress.bar("measuring", len(planned)) as step:
+        outcome = sweep.run(planned, folder, lambda p: _measured(p.source, p.batch, p.dtype, p.mode, **how), step)
+    if as_json:
+        click.echo(files.to_json({"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed}))
+        return
+    click.echo(f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed")
+    for name, reason in outcome.failed.items():
+        click.echo(f"  {name}: {reason}")
+
+
+def _what(source: Source) -> Measured:
+    """The options as the file keeps them: declarations of stages, and the one stage to measure alone, if any."""
+    from mmsim.measurement import Source as Measured
+
+    if source.spec.endswith(".json"):
+        raise InputError("a layer dump has no program to run: name the workload or the model", file=source.spec)
     alone = [item for item in source.stages if "=" not in item]
     if len(alone) > 1:
         raise InputError(f"one stage at a time, not {', '.join(alone)}", field="--stage")
-    return replace(source, stages=tuple(s for s in source.stages if "=" in s)), alone[0] if alone else None
-
-
-def _subject(source: Source, how: dict[str, Any]) -> Subject:
-    from mmsim.measure import subject
-
-    stages, knobs = pairs(source.stages, "--stage"), integers(source.knobs, "--set")
-    if source.spec.endswith(".json"):
-        raise InputError("a layer dump has no program to run: name the workload or the model", file=source.spec)
-    if ":" in source.spec or source.spec.endswith((".py", ".pt2")):
-        inputs = pairs(source.inputs, "--input")
-        return subject.model(source.spec, inputs=inputs, knobs=knobs, stages=stages, **how)
-    variant = {"fusion": source.fusion, "modality": source.modality}
-    switches = {"end_to_end": source.end_to_end, "host_costs": source.host_costs}
-    return subject.workload(source.spec, overrides=stages, **how, **variant, **switches, **knobs)
+    return Measured(
+        network=source.spec,
+        fusion=source.fusion,
+        modality=source.modality,
+        end_to_end=source.end_to_end,
+        host_costs=source.host_costs,
+        knobs=integers(source.knobs, "--set"),
+        inputs=pairs(source.inputs, "--input"),
+        stages=pairs(tuple(s for s in source.stages if "=" in s), "--stage"),
+        only=alone[0] if alone else None,
+    )
 
 
 def _tables(measured: Measurement) -> None:
     from mmsim.report.table import percent, show, si
 
-    whole = sum(stage.layers_s for stage in measured.stages.values())
+    whole = sum(stage.layers_s for stage in measured.stages.values()) or 1.0
     show(
         f"{measured.workload} {measured.variant}, batch {measured.batch}, {measured.dtype} on {measured.machine.name}",
-        ("stage", "layers", "share", "alone", "spread", "dispatches"),
+        ("stage", "layers", "share", "alone", "spread", "wall", "dispatches"),
         [
             (
                 name,
                 si(stage.layers_s, "s"),
                 percent(stage.layers_s / whole),
+                si(stage.device_s.median, "s") if stage.device_s else "-",
+                percent(stage.device_s.relative) if stage.device_s else "-",
                 si(stage.wall_s.median, "s") if stage.wall_s else "-",
-                percent(stage.wall_s.relative) if stage.wall_s else "-",
                 stage.dispatches,
             )
             for name, stage in measured.stages.items()
         ],
-        note=f"whole network {si(measured.wall_s.median, 's')} +- {percent(measured.wall_s.relative)}, sum of layers "
-        f"{si(measured.device_s.median, 's')}; {measured.wall_s.runs} runs; {measured.rule}",
+        note=_note(measured),
     )
     slowest = sorted(measured.layers, key=lambda layer: -layer.device_s.median)[:8]
     show(
@@ -115,3 +172,16 @@ def _tables(measured: Measurement) -> None:
         parts = (memory.weights_bytes, memory.inputs_bytes, memory.intermediates_bytes)
         names = ("weights", "inputs", "intermediates")
         show("Peak memory", names, [[si(part, "B") for part in parts]])
+
+
+def _note(measured: Measurement) -> str:
+    from mmsim.report.table import percent, si
+
+    def figure(spread: Spread) -> str:
+        return f"{si(spread.median, 's')} +- {percent(spread.relative)}"
+
+    layers = f"sum of layers {si(measured.layers_s.median, 's')} ({100 * measured.overhead:+.1f} %)"
+    return (
+        f"whole network {figure(measured.device_s)} on the device, {figure(measured.wall_s)} as waited for; "
+        f"{layers}; {measured.wall_s.runs} runs; {measured.rule}"
+    )

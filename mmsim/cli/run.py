@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 @click.option(
     "--mappings", type=click.IntRange(min=1), default=300_000, show_default=True, help="Judged per distinct shape."
 )
+@click.option(
+    "--backend",
+    default="builtin",
+    show_default=True,
+    help="Who maps: builtin, timeloop or accelforge (mmsim doctor says which are installed).",
+)
 @click.option("--layers", type=click.IntRange(min=0), default=0, help="Show this many of the slowest layers.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write dump, Timeloop and Accelergy files."
@@ -45,6 +51,7 @@ def command(
     objective: str,
     best: bool,
     mappings: int,
+    backend: str,
     layers: int,
     out: Path | None,
     as_json: bool,
@@ -53,21 +60,23 @@ def command(
     """Evaluate NETWORK on architectures: latency, energy and bound per stage and modality.
 
     A GPU runs what its kernel library would; with --best there stands beside it what the best mapping
-    on the same machine could reach: the room for better kernels. Other architectures run the best mapping of every layer. Equal shapes are
-    solved once.
+    on the same machine could reach: the room for better kernels. Other architectures run the best
+    mapping of every layer. Equal shapes are solved once.
     """
+    from mmsim import backends
     from mmsim.arch import load
     from mmsim.energy import filled
     from mmsim.nest.solve import solve as builtin
     from mmsim.report import progress
     from mmsim.run import record, run
 
+    backends.backend(backend)  # an unknown name is refused before any work
     machines = [filled(load(name)) for name in architectures]
     network = source.graph()
     at_batch = concrete_graph(network, batch)
     if dtype is not None:
         at_batch = at_batch.cast(dtype)
-    solve = partial(builtin, mappings=mappings)
+    solve = partial(builtin, mappings=mappings) if backend == "builtin" else partial(backends.solve, name=backend)
     how: Any = {"mode": mode, "objective": objective, "best": best, "solve": solve}
     runs = []
     for arch in machines:

@@ -83,10 +83,13 @@ class Source:
         )
 
 
-def source_options(command: F) -> F:
-    """The argument NETWORK and the options that choose a variant; the command receives `source`."""
+def source_options(command: F, *, required: bool = True) -> F:
+    """The argument NETWORK and the options that choose a variant; the command receives `source`.
 
-    def with_source(network: str, **options: Any) -> Any:
+    Where the network is not `required`, ``source.spec`` may be empty.
+    """
+
+    def with_source(network: str = "", **options: Any) -> Any:
         fields = set(Source.__dataclass_fields__)
         chosen = {name: options.pop(name) for name in list(options) if name in fields}
         return command(source=Source(network, **chosen), **options)
@@ -96,7 +99,7 @@ def source_options(command: F) -> F:
     decorated: Any = with_source
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
-    return click.argument("network")(decorated)  # type: ignore[no-any-return]
+    return click.argument("network", required=required, default=None if required else "")(decorated)  # type: ignore[no-any-return]
 
 
 def pairs(items: tuple[str, ...], option: str) -> dict[str, str]:

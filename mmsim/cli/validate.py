@@ -97,3 +97,33 @@ def _csv(pairs: Sequence[Pair]) -> str:
     lines = ["row,measured_s,predicted_s,error_percent"]
     lines += [f'"{p.label}",{p.measured_s:.6g},{p.predicted_s:.6g},{100 * p.error:.2f}' for p in pairs]
     return "\n".join(lines) + "\n"
+
+
+@command.command()
+@click.argument("measurements", metavar="FILE.json...", type=FILE, nargs=-1, required=True)
+@click.option("--arch", "arch_name", required=True, help="What predicts: a built-in architecture's name or a file.")
+@click.option("--graph", "dump", type=FILE, help="The network's layer dump (default: traced again, as measured).")
+@json_option
+@click.option("-o", "--output", type=FILE, help="Write the JSON to this file as well.")
+@click.option("--plot", type=FILE, help="Draw predicted over measured layers (SVG, PNG or PDF).")
+def network(
+    measurements: tuple[Path, ...], arch_name: str, dump: Path | None, as_json: bool, output: Path | None,
+    plot: Path | None,
+) -> None:  # fmt: skip
+    """Predict what `mmsim measure` measured: errors per layer, stage and network, the worst layers and why.
+
+    Several files together also say which of the MMBench paper's claims hold, measured and predicted.
+    """
+    from mmsim import measurement, validate_network
+    from mmsim.arch import load
+    from mmsim.cli.networks import comparisons, tables
+    from mmsim.cli.output import answer
+
+    found = comparisons([measurement.load(path) for path in measurements], load(arch_name), dump)
+    if plot is not None:
+        from mmsim.report.scatter import scatter
+
+        points = [(row.measured_s, row.predicted_s) for c in found for row in c.layers]
+        scatter(points, f"layers on {arch_name}", plot)
+    value = validate_network.record(found)
+    answer(value, lambda: tables(found, value), as_json=as_json, output=output)

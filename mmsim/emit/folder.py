@@ -4,6 +4,7 @@
 
     OUT/index.yaml      every problem of the network: its file or why it has none, its stages and layers, how often
     OUT/arch.yaml       the architecture
+    OUT/components.yaml Accelergy's compound components, for those who let Accelergy estimate
     OUT/ERT.yaml        pJ per action of each component; OUT/ART.yaml its area
     OUT/mapper.yaml     how timeloop-mapper shall search
     OUT/problems/*.yaml one per distinct shape, with the architecture's constraints in that problem's terms
@@ -85,6 +86,7 @@ def _write_problems(graph: Graph, arch: Arch | None, folder: Path, names: _Names
 def emit_arch(arch: Arch, folder: Path, objective: Objective = "edp") -> None:
     """Write the architecture for Timeloop and Accelergy: its energy and area tables too, where it has them."""
     files.write_yaml(folder / "arch.yaml", {"architecture": timeloop.architecture(arch)}, header=arch.description)
+    files.write_yaml(folder / "components.yaml", {"components": accelergy.components(arch)})
     files.write_yaml(folder / "mapper.yaml", {"mapper": timeloop.mapper(objective)})
     if arch.energy_pj:
         files.write_yaml(folder / "ERT.yaml", {"ERT": accelergy.ert(arch, arch.energy_pj)})

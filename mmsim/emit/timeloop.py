@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mmsim._yaml import Quoted
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage
-from mmsim.emit.accelergy import system_name
+from mmsim.emit import accelergy
 from mmsim.errors import InputError
 from mmsim.nest.constraints import resolve
 from mmsim.nest.mapping import Mapping as LoopMapping
@@ -21,7 +21,7 @@ from mmsim.problem import DataSpace, Problem
 from mmsim.solution import Objective
 
 VERSION = 0.4
-UNLIMITED_ROWS = 2**30  # the front end wants a depth on every memory, DRAM included
+MAX_ROWS = 2**30  # the front end wants a depth on every memory, DRAM included; the C++ reads it as an int
 
 Spec = dict[str, Any]
 
@@ -110,7 +110,7 @@ def architecture(arch: Arch) -> Spec:
     follows it.
     """
     system = {"global_cycle_seconds": arch.cycle_s, "technology": Quoted(f"{arch.technology_nm:g}nm")}
-    nodes: list[Spec] = [{"!": "Container", "name": system_name(arch), "attributes": system}]
+    nodes: list[Spec] = [{"!": "Container", "name": accelergy.system_name(arch), "attributes": system}]
     fanout: Fanout | None = None
     for node, below in zip(arch.nodes, (*arch.nodes[1:], None), strict=True):
         if isinstance(node, Fanout):
@@ -121,7 +121,14 @@ def architecture(arch: Arch) -> Spec:
         else:
             nodes.append(_component(node, fanout))
             fanout = None
-    return {"version": VERSION, "nodes": nodes}
+    for node_spec in nodes[1:]:  # what all inherit need not be said again
+        own = node_spec.get("attributes", {})
+        node_spec["attributes"] = {key: value for key, value in own.items() if system.get(key) != value}
+    return {"version": VERSION, "nodes": [_without_empty(node_spec) for node_spec in nodes]}
+
+
+def _without_empty(node_spec: Spec) -> Spec:
+    return {key: value for key, value in node_spec.items() if value != {}}
 
 
 def _spatial(node: Fanout) -> Spec:
@@ -138,24 +145,30 @@ def _container(node: Fanout) -> Spec:
 
 def _component(node: Node, fanout: Fanout | None) -> Spec:
     assert not isinstance(node, Fanout)
-    if isinstance(node, Storage):
-        attributes = _storage_attributes(node)
-    else:
-        attributes = {**_attributes(node.attributes), "datawidth": node.word_bits}
-    out: Spec = {"!": "Component", "name": node.name, "class": node.kind, "attributes": attributes}
+    own = _storage_attributes(node) if isinstance(node, Storage) else _compute_attributes(node)
+    out: Spec = {"!": "Component", "name": node.name, "class": node.kind}
+    if subclass := accelergy.subclass(node):
+        out["subclass"] = subclass
+    out["attributes"] = accelergy.attributes(node) | own
     return out if fanout is None else {**out, "spatial": _spatial(fanout)}
 
 
 def _attributes(given: Mapping[str, object]) -> Spec:
     """Attributes passed on; text in quotes, or else the front end evaluates it."""
-    return {key: Quoted(value) if isinstance(value, str) else value for key, value in given.items()}
+    return {
+        key: Quoted(value) if isinstance(value, str) else value for key, value in given.items() if key != "subclass"
+    }
+
+
+def _compute_attributes(node: Compute) -> Spec:
+    return {**_attributes(node.attributes), "datawidth": node.word_bits}
 
 
 def _storage_attributes(node: Storage) -> Spec:
     """Attributes as Timeloop names them; `depth` in rows of ``block_size`` words, bandwidths in words a cycle."""
     if node.capacity_words is not None and node.capacity_words % node.block_size:
         raise InputError(f"{node.capacity_words} words are not whole rows of {node.block_size}", field=node.name)
-    rows = UNLIMITED_ROWS if node.capacity_words is None else node.capacity_words // node.block_size
+    rows = MAX_ROWS if node.capacity_words is None else min(node.capacity_words // node.block_size, MAX_ROWS)
     out: Spec = _attributes(node.attributes) | {
         "datawidth": node.word_bits,
         "width": node.word_bits * node.block_size * node.cluster_size,

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmsim.emit import timeloop
 from mmsim.errors import InputError
-from mmsim.problem import DataSpace, Problem
+from mmsim.problem import DataSpace, Problem, Rank
 
 OPERANDS = {"Weights": "W", "Inputs": "I", "Outputs": "O"}
 
@@ -16,10 +16,16 @@ def refusal(problem: Problem) -> str | None:
     reason = timeloop.refusal(problem)
     if reason:
         return reason.replace("Timeloop", "ZigZag")
-    names = {space.name for space in problem.data_spaces}
-    return (
-        None if names == set(OPERANDS) else f"ZigZag takes Weights, Inputs and Outputs, not {', '.join(sorted(names))}"
-    )
+    names = sorted(space.name for space in problem.data_spaces)
+    if names != sorted(OPERANDS):
+        return f"ZigZag takes Weights, Inputs and Outputs, not {', '.join(names)}"
+    sums = [rank for space in problem.data_spaces for rank in space.projection if rank and not _plain(rank)]
+    return None if all(len(rank) == 2 for rank in sums) else "ZigZag takes ranks of one loop, or the sum of two"
+
+
+def _plain(rank: Rank) -> bool:
+    """Whether a rank is one loop, step by step."""
+    return len(rank) == 1 and rank[0][1] == 1
 
 
 def layer(problem: Problem, id: int = 0) -> dict[str, Any]:
@@ -37,7 +43,7 @@ def layer(problem: Problem, id: int = 0) -> dict[str, Any]:
     bits = {OPERANDS[space.name]: space.bits for space in problem.data_spaces}
     return {
         "id": id,
-        "operator_type": problem.family or "problem",
+        "operator_type": "Conv" if relations else "Gemm",
         "equation": f"{terms['Outputs']}+={terms['Weights']}*{terms['Inputs']}",
         "dimension_relations": list(dict.fromkeys(relations)),
         "loop_dims": [dim.upper() for dim, _ in problem.dims],
@@ -53,7 +59,7 @@ def _term(space: DataSpace) -> tuple[str, list[str]]:
     for rank in space.projection:
         if not rank:
             continue
-        if len(rank) == 1 and rank[0][1] == 1:
+        if _plain(rank):
             text += f"[{rank[0][0].lower()}]"
             continue
         name = "i" + rank[0][0].lower()

@@ -38,23 +38,22 @@ MAX_DEPTH = 16  # of classes made of classes
 _RANGE = re.compile(r"\[(\d{1,9})\.\.([^\]]+)\]$")
 
 
-class ActionRef(msgspec.Struct, frozen=True):
-    """An action of a part, `action_share` or `repeat` times."""
+class ActionRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An action of a part; its energy counts `energy_scale` times."""
 
     name: str
     arguments: dict[str, Any] = {}
-    action_share: float | int | str = 1
-    repeat: float | int | str = 1
+    energy_scale: float | int | str = 1
 
 
-class PartActions(msgspec.Struct, frozen=True):
+class PartActions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What one action does to one part."""
 
     name: str
     actions: list[ActionRef]
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An action of the compound component."""
 
     name: str
@@ -62,16 +61,17 @@ class Action(msgspec.Struct, frozen=True):
     subcomponents: list[PartActions] = []
 
 
-class Part(msgspec.Struct, frozen=True):
-    """A part: its class and what its attributes are."""
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part: its class and what its attributes are; its figures count `area_scale` and `energy_scale` times."""
 
     name: str
     class_: str = msgspec.field(name="class")
     attributes: dict[str, Any] = {}
-    area_share: float | int | str = 1
+    area_scale: float | int | str = 1
+    energy_scale: float | int | str = 1
 
 
-class CompoundClass(msgspec.Struct, frozen=True):
+class CompoundClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A class of the user."""
 
     name: str
@@ -80,7 +80,7 @@ class CompoundClass(msgspec.Struct, frozen=True):
     attributes: dict[str, Any] = {}
 
 
-class _Components(msgspec.Struct, frozen=True):
+class _Components(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: list[CompoundClass] = []
     version: float | str = "0.4"
 
@@ -102,10 +102,7 @@ class Classes:
         parts = {part.name: self._part(part, given, process, depth) for part in compound.subcomponents}
         energy = {action.name: _action(action, parts, given, kind) for action in compound.actions}
         energy.setdefault("leak", sum(n * part.energy_pj.get("leak", 0.0) for n, part in parts.values()))
-        area = sum(
-            n * part.area_um2 * _value(spec.area_share, given, f"{kind}.{spec.name}.area_share")
-            for spec, (n, part) in zip(compound.subcomponents, parts.values(), strict=True)
-        )
+        area = sum(n * part.area_um2 for n, part in parts.values())
         return Estimate(energy, area, f"compound of {', '.join(part.class_ for part in compound.subcomponents)}")
 
     def _part(self, part: Part, given: Mapping[str, object], process: Process, depth: int) -> tuple[float, Estimate]:
@@ -115,7 +112,11 @@ class Classes:
             **{key: _attribute(value, given) for key, value in part.attributes.items()},
         }
         try:
-            return _count(part.name, given), self.estimate(part.class_, attributes, process, depth + 1)
+            found = self.estimate(part.class_, attributes, process, depth + 1)
+            energy_scale = _value(part.energy_scale, given, "energy_scale")
+            area_scale = _value(part.area_scale, given, "area_scale")
+            energy = {action: pj * energy_scale for action, pj in found.energy_pj.items()}
+            return _count(part.name, given), Estimate(energy, found.area_um2 * area_scale, found.source)
         except InputError as error:
             raise InputError(error.message, field=".".join(x for x in (part.name, error.field) if x)) from None
 
@@ -144,8 +145,7 @@ def _action(
             where = f"{kind}.actions.{action.name}.{reference.name}"
             if called.name not in part.energy_pj:
                 raise InputError(f"no action {called.name!r}: one of {', '.join(part.energy_pj)}", field=where)
-            share = _value(called.action_share, given, where) * _value(called.repeat, given, where)
-            total += count * share * part.energy_pj[called.name]
+            total += count * _value(called.energy_scale, given, where) * part.energy_pj[called.name]
     return total
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmsim.gpu.kernel import Kernel
 from mmsim.gpu.machine import Machine
-from mmsim.gpu.products import CUDA, HOPPER, TENSOR, Array, Products, kernel_of, products
+from mmsim.gpu.products import CUDA, HOPPER, TENSOR, Array, Library, Products, kernel_of, products
 from mmsim.gpu.vector import Traffic, elementwise
 from mmsim.layer import BITS
 
@@ -45,24 +45,35 @@ class Shape:
         )
 
 
-_BASE = replace(CUDA, splits=(1,), setup=0.1, tail=1.0, overlap=2.0, spread=1.0)
+_BASE = replace(CUDA, splits=(1,), setup=0.33, tail=1.0, overlap=2.0, spread=1.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
-_TENSOR_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
+_WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
-    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.0, perimeter=7.0, k_clocks=2.0),
-    "tensor": replace(TENSOR, tiles=_TENSOR_TILES, splits=(1,), efficiency=0.78),
-    "hopper": replace(HOPPER, tiles=_TENSOR_TILES, splits=(1,), efficiency=0.78),
+    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.19, perimeter=9.7, k_clocks=13.0),
+    "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.78, pads=True),
+    "ampere": replace(TENSOR, splits=(1,), k_step=32, efficiency=0.9, pads=True),
+    "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
-FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.42, perimeter=0.0, k_clocks=20.0)
-BATCHED = replace(_BASE, efficiency=0.72, perimeter=3.0, k_clocks=50.0)
+FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.41, perimeter=0.0, k_clocks=3.0)
+BATCHED = replace(_BASE, efficiency=0.93, perimeter=12.5, k_clocks=106.0)
+"""CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on the
+float16 networks of the RTX 2080 Ti ("turing") and on half of the timm networks of the RTX 3090 ("ampere")."""
+NARROW = 0.83  # what CUDA-core convolutions keep where shared memory gives a lane one byte a clock, not two
 TRANSFORM = 1.0  # share of the DRAM or L2 bandwidth that the transform kernels of F(4x4) reach
+
+
+def _fed(machine: Machine, kernels: Library) -> Library:
+    """CUDA-core kernels on this machine: slower where shared memory is narrow (Turing, and SMs of 128 lanes)."""
+    per_lane = machine.shared_bytes_per_s / machine.clock_hz / machine.fma_per_clock("float32", tensor=False)
+    return kernels if per_lane >= 2 else replace(kernels, efficiency=kernels.efficiency * NARROW)
 
 
 def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
-    kernels = IMPLICIT["cuda"]
+    kernels = _fed(machine, IMPLICIT["cuda"])
     if machine.has_tensor(dtype):
-        kernels = IMPLICIT["hopper" if machine.device.compute_capability >= 9 else "tensor"]
+        generation = machine.device.compute_capability
+        kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
     a, _, _ = shape.bytes(BITS[dtype] / 8)
     depth = shape.in_channels / shape.groups * shape.taps
     one = np.ones_like(np.asarray(shape.outputs, float))
@@ -85,7 +96,7 @@ def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
     p = products(
         machine, tiles, shape.out_channels, shape.in_channels * (points if fused else 1.0),
         np.full_like(tiles, 1.0 if fused else points), dtype,
-        cold=cold, kernels=FUSED if fused else BATCHED, a_bytes=np.asarray(a),
+        cold=cold, kernels=_fed(machine, FUSED if fused else BATCHED), a_bytes=np.asarray(a),
     )  # fmt: skip
     if fused:
         return p
@@ -100,7 +111,7 @@ def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
     )
 
 
-DEPTHWISE = 0.45  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
+DEPTHWISE = 0.2  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
 
 
 def convolution(

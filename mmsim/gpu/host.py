@@ -17,7 +17,7 @@ CALLS = {
 }  # fmt: skip
 """Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
 
-CONVOLUTION_ALONE = 8.0  # cuDNN with benchmark on, alone between two events: plan look-up and workspace on top
+CONVOLUTION_ALONE = 6.0  # cuDNN with benchmark on, alone between two events: plan look-up and workspace on top
 
 
 def calls(kind: str) -> float:

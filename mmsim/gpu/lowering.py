@@ -159,27 +159,29 @@ def _vector(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
     read, write = concrete(problem.read_bytes) / instances, concrete(problem.written_bytes) / instances
     cold = site.share(layer.tensors, 0.0)
     traffic = Traffic(read, write, cold, site.share(layer.outputs, 0.0))
+    return (_one_kernel(layer, problem, traffic, site),)
+
+
+def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) -> Kernel:
     name = problem.name or layer.kind
     kind = KINDS.get(problem.family, "Relu" if "relu" in layer.kind else "Elewise")
     points, ops = float(prod(problem.shape.values())), problem.ops_per_point
     columns = prod(size for dim, size in problem.shape.items() if dim in ROW_DIMS)
     if problem.family in ROW_KERNELS and columns > 1:
-        row = ROW_KERNELS[problem.family](columns)
-        return (vector.rows(site.machine, points / columns, columns, traffic, row, name=name, kind=kind, ops=ops),)
+        row = ROW_KERNELS[problem.family](layer.kind, columns)
+        return vector.rows(site.machine, points / columns, columns, traffic, row, name=name, kind=kind, ops=ops)
     if problem.family == "norm":
         channels = min(concrete(space.stored(problem.sizes)) for space in problem.inputs)
-        found = vector.rows(
-            site.machine, channels, points / channels, traffic, vector.CHANNEL_NORM, name=name, kind=kind, ops=ops
-        )
-        return (found,)
+        row = vector.CHANNEL_NORM
+        return vector.rows(site.machine, channels, points / channels, traffic, row, name=name, kind=kind, ops=ops)
     use = SECTOR_USE.get(problem.family, 1.0)
-    return (vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use),)
+    return vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use)
 
 
 ROW_DIMS = frozenset("KRSTUVWXYZQ")  # the op table's letters for what lies within one row
-ROW_KERNELS: dict[str, Callable[[int], vector.Row]] = {
-    "softmax": lambda columns: vector.WARP_SOFTMAX if columns <= 1024 else vector.BLOCK_SOFTMAX,
-    "norm": lambda columns: vector.LAYER_NORM,
+ROW_KERNELS: dict[str, Callable[[str, int], vector.Row]] = {
+    "softmax": lambda kind, columns: vector.WARP_SOFTMAX if columns <= 1024 else vector.BLOCK_SOFTMAX,
+    "norm": lambda kind, columns: vector.LAYER_NORM if kind in ("layer_norm", "rms_norm") else vector.GROUP_NORM,
 }
 KINDS: dict[str, Class] = {
     "norm": "BNorm", "pool": "Pooling", "reduction": "Reduce", "softmax": "Other", "copy": "Other",

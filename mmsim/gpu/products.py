@@ -34,6 +34,7 @@ class Library:
     spread: float  # share of the SMs that saturates DRAM
     cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
     efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
+    pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
     hides_output: bool = False  # whether the next tile computes while one is written
 
 
@@ -42,6 +43,8 @@ _TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <=
 _CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
 _SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
 
+ROW_SETUP = 2.5
+"""A product of one row streams its weights: no pipeline to fill, in memory latencies."""
 _FEW_TILES = ((128, 128), (128, 64), (64, 128), (64, 64))
 
 TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 1.0, 5.5, 5.4, 0.6, 2.85, 0.47, 1)
@@ -125,7 +128,7 @@ def products(
         / (1 + menu.perimeter * (1 / tm + 1 / tn))
     )
     rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
-    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor else rate
+    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor and not menu.pads else rate
 
     per_sm = blocks / machine.sms
     resident = np.clip(128 * 256 // (tm * tn), 1, 8)
@@ -133,7 +136,8 @@ def products(
     waves = np.maximum(1, busiest / resident)
     loop = np.maximum(busiest * tm * tn * depth / rate, waves * depth * menu.k_clocks / machine.clock_hz)
     work = f"tensor.{dtype}" if tensor else dtype
-    compute = loop + waves * menu.setup * latency
+    setup = np.where(m == 1, np.minimum(menu.setup, ROW_SETUP), menu.setup)
+    compute = loop + waves * setup * latency
 
     a = m * k * batch * word if a_bytes is None else np.asarray(a_bytes, float)[..., None]
     b, c = n * k * batch * word, m * n * batch * word

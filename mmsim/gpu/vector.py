@@ -52,7 +52,8 @@ class Row:
 
 WARP_SOFTMAX = Row(25.0, 0.7)  # up to 1024 columns in registers: read once
 BLOCK_SOFTMAX = Row(410.0, 1.3, passes=2)  # maximum, sum and output; one of the later reads hits L1
-LAYER_NORM = Row(140.0, 1.6, passes=2)  # Welford statistics, output
+LAYER_NORM = Row(250.0, 1.3, passes=2)  # Welford statistics, output
+GROUP_NORM = Row(140.0, 0.3, passes=2)  # statistics by a wide block, then a pointwise kernel
 CHANNEL_NORM = Row(400.0, 0.05)  # batch norm in evaluation: a block per channel, over the batch's pixels
 """PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100, T4 and A100;
 batch norm's on the residual networks of the Jetson Nano, whose one SM shows it best."""

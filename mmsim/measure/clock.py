@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from statistics import median
+from typing import Any, Protocol
 
 import torch
 
 
+@dataclass(frozen=True)
+class Pass:
+    """One pass of a program: what the device worked and what the user waited for."""
+
+    device_s: float
+    wall_s: float
+
+
 class Clock(Protocol):
     """What a marked graph calls: `mark(i)` after operation i, -1 before the first."""
+
+    method: str
 
     def mark(self, index: int) -> None: ...
 
@@ -18,27 +31,43 @@ class Clock(Protocol):
         """Device seconds and host seconds of each operation of the run just made; ready for the next."""
         ...
 
-    def synchronize(self) -> None:
-        """Wait until the device has nothing left to do."""
+    def timed(self, run: Callable[[], Any]) -> Pass:
+        """One pass of a program without marks, from an idle device until it is idle again."""
         ...
 
 
 class CpuClock:
-    """Host and device are one: the time between two marks is the operation's."""
+    """Host and device are one: the time between two marks is the operation's.
 
-    def __init__(self) -> None:
+    With one thread it is the CPU time of that thread, so that other work on the machine takes the
+    caches but not the time; with several it is wall time. What a mark itself takes is taken off.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._now = time.thread_time if threads == 1 else time.perf_counter
         self._times: list[float] = []
+        self._mark_s = self._cost()
+        self.method = "CPU time of the one thread" if threads == 1 else f"wall time of {threads} threads"
 
     def mark(self, index: int) -> None:
-        self._times.append(time.perf_counter())
+        self._times.append(self._now())
 
     def finish(self) -> tuple[list[float], list[float]]:
         times, self._times = self._times, []
-        spans = [after - before for before, after in pairwise(times)]
+        spans = [max(0.0, after - before - self._mark_s) for before, after in pairwise(times)]
         return spans, spans
 
-    def synchronize(self) -> None:
-        pass
+    def timed(self, run: Callable[[], Any]) -> Pass:
+        start, cpu = time.perf_counter(), self._now()
+        run()
+        return Pass(self._now() - cpu, time.perf_counter() - start)
+
+    def _cost(self) -> float:
+        """Seconds between two marks with nothing between them."""
+        for _ in range(2000):
+            self.mark(0)
+        times, self._times = self._times, []
+        return median(after - before for before, after in pairwise(times))
 
 
 class CudaClock:
@@ -48,12 +77,14 @@ class CudaClock:
     kernels as well; `mmsim.measure.kernels` gives the kernels' own time.
     """
 
+    method = "CUDA events"
+
     def __init__(self) -> None:
         self._events: list[torch.cuda.Event] = []
         self._times: list[float] = []
 
     def mark(self, index: int) -> None:
-        event = torch.cuda.Event(enable_timing=True)
+        event = _event()
         event.record()
         self._events.append(event)
         self._times.append(time.perf_counter())
@@ -65,10 +96,21 @@ class CudaClock:
         device = [before.elapsed_time(after) * 1e-3 for before, after in pairwise(events)]
         return device, [after - before for before, after in pairwise(times)]
 
-    def synchronize(self) -> None:
+    def timed(self, run: Callable[[], Any]) -> Pass:
+        before, after = _event(), _event()
         torch.cuda.synchronize()
+        start = time.perf_counter()
+        before.record()
+        run()
+        after.record()
+        torch.cuda.synchronize()
+        return Pass(before.elapsed_time(after) * 1e-3, time.perf_counter() - start)
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
 
 
 def clock_of(device: torch.device) -> Clock:
     """The clock of a device."""
-    return CudaClock() if device.type == "cuda" else CpuClock()
+    return CudaClock() if device.type == "cuda" else CpuClock(torch.get_num_threads())

@@ -6,6 +6,7 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +24,12 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
+def use_threads(threads: int | None) -> None:
+    """Let torch use this many CPU threads from now on; None leaves it as it is."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def describe(device: torch.device) -> Machine:
     """The machine as found now."""
     return _cuda() if device.type == "cuda" else _cpu()
@@ -32,7 +39,7 @@ def software() -> dict[str, str]:
     """Versions of what ran."""
     found = {"python": platform.python_version(), "torch": str(torch.__version__), "mmsim": __version__}
     if torch.version.cuda:
-        found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}
+        found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
     return found
 
 
@@ -73,7 +80,7 @@ def _cuda() -> Machine:
     )
 
 
-def nvml_handle():  # type: ignore[no-untyped-def]  # pynvml has no types
+def nvml_handle() -> tuple[Any, Any] | None:
     """(pynvml, handle of GPU 0), or None where NVML is not installed or refuses."""
     try:
         metadata.version("nvidia-ml-py")

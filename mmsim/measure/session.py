@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import fx
 
 from mmsim.errors import InputError
 from mmsim.measure import machine, marks
-from mmsim.measure.clock import Clock, clock_of
+from mmsim.measure.clock import Clock, Pass, clock_of
 from mmsim.measure.memory import peak
+from mmsim.measure.programs import flusher, runner
 from mmsim.measure.subject import Subject
-from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Spread, StageTime, spread
+from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Mode, Source, Spread, StageTime, spread
+from mmsim.size import concrete
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Warm up for at least `warmup_runs` and `warmup_s`; then `repeats` runs, fewer once `budget_s` are used."""
+    """Warm up for at least `warmup_runs` and `warmup_s`; then `repeats` runs, fewer once `budget_s` are used.
+
+    The warm-up ends after half the budget.
+    """
 
     repeats: int = 50
     least_runs: int = 3
@@ -38,93 +44,91 @@ class Rule:
 
     def samples(self, run: Callable[[], Any]) -> list[Any]:
         """What `run` returned in each counted call."""
-        start = time.perf_counter()
-        warm = 0
-        while warm < self.warmup_runs or time.perf_counter() - start < self.warmup_s:
-            run()
-            warm += 1
-            if warm and time.perf_counter() - start > self.budget_s / 2:
-                break
-        start = time.perf_counter()
-        out: list[Any] = []
-        while len(out) < self.repeats:
-            out.append(run())
-            if len(out) >= self.least_runs and time.perf_counter() - start > self.budget_s:
-                break
+        with _no_garbage_collection():
+            self._warm(run)
+            start = time.perf_counter()
+            out: list[Any] = []
+            while len(out) < self.repeats:
+                out.append(run())
+                if len(out) >= self.least_runs and time.perf_counter() - start > self.budget_s:
+                    break
         return out
 
+    def _warm(self, run: Callable[[], Any]) -> None:
+        start = time.perf_counter()
+        done = 0
+        while done < self.warmup_runs or time.perf_counter() - start < self.warmup_s:
+            run()
+            done += 1
+            if time.perf_counter() - start > self.budget_s / 2:
+                break
 
-def measure(subject: Subject, rule: Rule, *, batch: int, dtype: str, stage: str | None, command: str) -> Measurement:
-    """Time `subject`: every layer, every stage alone, the whole network; `stage` keeps one kind of stage only.
 
-    Raises `InputError` when no layer belongs to `stage`.
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """As `timeit` does: no collection falls into a timed run."""
+    gc.collect()
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and what the file says about how it came to be."""
+
+    batch: int
+    dtype: str
+    source: Source
+    command: str = ""
+    mode: Mode = "eager"
+    cache: Literal["warm", "cold"] = "warm"
+
+
+def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
+    """Time `subject`: every layer, every stage alone, the whole network; ``options.source.only`` keeps one stage.
+
+    Passes with a mark after every layer alternate with passes of the program as it is. A compiled
+    program has no layers to time. Raises `InputError` when no layer belongs to the stage, and for a
+    mode that the device lacks.
     """
-    subject = subject if stage is None else only(subject, stage)
+    if options.source.only is not None:
+        subject = parts(subject, (options.source.only,))[0]
     clock = clock_of(subject.device)
-    runs = _layer_runs(subject, clock, rule)
-    walls = _wall_runs(subject.captured, subject.inputs, clock, rule)
-    layers = _layer_times(subject, runs)
+    passes = _passes(subject, clock, rule, options)
+    layers = [] if options.mode == "compiled" else _layer_times(subject, [p.layers for p in passes])
+    whole = subject.graph.totals()
     return Measurement(
         format=FORMAT,
         version=VERSION,
         workload=subject.graph.workload,
         variant=subject.graph.variant,
-        batch=batch,
-        dtype=dtype,
-        mode="eager",
+        batch=options.batch,
+        dtype=options.dtype,
+        source=options.source,
+        mode=options.mode,
         machine=machine.describe(subject.device),
         software=machine.software(),
-        command=command,
+        command=options.command,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        rule=str(rule),
-        wall_s=walls,
-        device_s=spread([sum(device) for device, _ in runs]),
-        host_s=spread([sum(host) for _, host in runs]),
+        rule=f"{rule}; layers by {clock.method}",
+        parameters=concrete(whole.parameters),
+        macs=concrete(whole.macs),
+        wall_s=spread([p.plain.wall_s for p in passes]),
+        device_s=spread([p.plain.device_s for p in passes]),
+        layers_s=spread([sum(p.layers[0]) for p in passes]),
+        host_s=spread([sum(p.layers[1]) for p in passes]),
         layers=layers,
-        stages=_stage_times(subject, layers, clock, rule),
+        stages=_stage_times(subject, layers, clock, rule, options),
         memory=peak(subject.captured, subject.inputs, subject.device),
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
+        cache=options.cache,
+        notes=list(subject.notes),
     )
-
-
-def only(subject: Subject, stage: str) -> Subject:
-    """The part of the network in one stage (``encoder``, ``encoder:image``, ``fusion``, ``head``), on true inputs."""
-    layers = subject.layers
-
-    def wanted(node: fx.Node) -> bool:
-        layer = layers.get(node.name)
-        return layer is not None and stage in (layer.stage.kind, str(layer.stage))
-
-    if not any(wanted(node) for node in marks.operations(subject.captured)):
-        known = ", ".join(subject.graph.by_stage())
-        raise InputError(f"no layer in stage {stage!r}: this network has {known}", field="--stage")
-    program, feeds = marks.part(subject.captured, wanted)
-    values = marks.values_of(subject.captured, feeds, subject.inputs)
-    return Subject(program, subject.graph, tuple(values), subject.device)
-
-
-def _layer_runs(subject: Subject, clock: Clock, rule: Rule) -> list[tuple[list[float], list[float]]]:
-    program = marks.marked(subject.captured, clock.mark)
-
-    def run() -> tuple[list[float], list[float]]:
-        with torch.no_grad():
-            program(*subject.inputs)
-        return clock.finish()
-
-    samples: list[tuple[list[float], list[float]]] = rule.samples(run)
-    return samples
-
-
-def _wall_runs(program: fx.GraphModule, inputs: tuple[Any, ...], clock: Clock, rule: Rule) -> Spread:
-    def run() -> float:
-        clock.synchronize()
-        start = time.perf_counter()
-        with torch.no_grad():
-            program(*inputs)
-        clock.synchronize()
-        return time.perf_counter() - start
-
-    return spread(rule.samples(run))
 
 
 def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
@@ -134,6 +138,60 @@ def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
         return time.perf_counter() - start
 
     return spread(rule.samples(run))
+
+
+def parts(subject: Subject, stages: tuple[str, ...]) -> list[Subject]:
+    """The network's stages (``encoder``, ``encoder:image``, ``fusion``, ``head``) alone, each on true inputs."""
+    programs = [marks.part(subject.captured, _in_stage(subject, stage)) for stage in stages]
+    feeds = list({node: None for _, nodes in programs for node in nodes})
+    values = dict(zip(feeds, marks.values_of(subject.captured, feeds, subject.inputs), strict=True))
+    return [
+        Subject(program, subject.graph, tuple(values[node] for node in nodes), subject.device, subject.notes)
+        for program, nodes in programs
+    ]
+
+
+def _in_stage(subject: Subject, stage: str) -> Callable[[fx.Node], bool]:
+    layers = subject.layers
+
+    def wanted(node: fx.Node) -> bool:
+        layer = layers.get(node.name)
+        source = node.args[0] if layer is None and node.args else None  # an item of a layer's outputs
+        layer = layers.get(source.name) if isinstance(source, fx.Node) else layer
+        return layer is not None and stage in (layer.stage.kind, str(layer.stage))
+
+    if not any(wanted(node) for node in marks.operations(subject.captured)):
+        known = ", ".join(subject.graph.by_stage())
+        raise InputError(f"no layer in stage {stage!r}: this network has {known}", field="--stage")
+    return wanted
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """One pass with marks (device and host seconds of each operation) and one without."""
+
+    layers: tuple[list[float], list[float]]
+    plain: Pass
+
+
+def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options) -> list[_Passes]:
+    marked = marks.marked(subject.captured, clock.mark)
+    plain = runner(subject, options.mode)
+    flush = flusher(subject.device, options.cache)
+
+    def run() -> _Passes:
+        if options.mode == "compiled":
+            flush()
+            return _Passes(([], []), clock.timed(plain))
+        flush()
+        with torch.no_grad():
+            marked(*subject.inputs)
+        layers = clock.finish()
+        flush()
+        return _Passes(layers, clock.timed(plain))
+
+    samples: list[_Passes] = rule.samples(run)
+    return samples
 
 
 def _layer_times(subject: Subject, runs: list[tuple[list[float], list[float]]]) -> list[LayerTime]:
@@ -149,23 +207,31 @@ def _layer_times(subject: Subject, runs: list[tuple[list[float], list[float]]]) 
     return out
 
 
-def _stage_times(subject: Subject, layers: list[LayerTime], clock: Clock, rule: Rule) -> dict[str, StageTime]:
-    facts = {layer.id: layer for layer in subject.graph.layers}
-    sums: Counter[str] = Counter()
-    counts: dict[str, Counter[str]] = {}
-    for timed in layers:
-        sums[timed.stage] += timed.device_s.median  # type: ignore[assignment]  # a Counter of seconds
-        seen = counts.setdefault(timed.stage, Counter())
-        layer = facts[timed.id]
-        seen["dispatches"] += bool(subject.graph.problems(layer))
-        seen["copies"] += layer.attr("host_copy") is not None
-        seen["synchronisations"] += bool(layer.attr("sync"))
-    alone = {name: only(subject, name) for name in sums} if len(sums) > 1 else {}
+def _stage_times(
+    subject: Subject, layers: list[LayerTime], clock: Clock, rule: Rule, options: Options
+) -> dict[str, StageTime]:
+    """Each stage's layers inside the network, and the stage alone where there are several."""
+    inside = subject.layers
+    members = [inside[n.name] for n in marks.operations(subject.captured) if n.name in inside]
+    names = tuple(dict.fromkeys(str(layer.stage) for layer in members))
+    alone: dict[str, list[Pass]] = {}
+    if len(names) > 1:
+        flush = flusher(subject.device, options.cache)
+        for name, part in zip(names, parts(subject, names), strict=True):
+            run = runner(part, options.mode)
+            alone[name] = rule.samples(lambda run=run: (flush(), clock.timed(run))[1])  # type: ignore[misc]
     return {
         name: StageTime(
-            layers_s=seconds,
-            wall_s=_wall_runs(alone[name].captured, alone[name].inputs, clock, rule) if name in alone else None,
-            **counts[name],
+            layers_s=sum(timed.device_s.median for timed in layers if timed.stage == name),
+            device_s=_spread([p.device_s for p in alone.get(name, ())]),
+            wall_s=_spread([p.wall_s for p in alone.get(name, ())]),
+            dispatches=sum(bool(subject.graph.problems(la)) for la in members if str(la.stage) == name),
+            copies=sum(la.attr("host_copy") is not None for la in members if str(la.stage) == name),
+            synchronisations=sum(bool(la.attr("sync")) for la in members if str(la.stage) == name),
         )
-        for name, seconds in sums.items()
+        for name in names
     }
+
+
+def _spread(samples: list[float]) -> Spread | None:
+    return spread(samples) if samples else None

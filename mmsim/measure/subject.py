@@ -12,11 +12,13 @@ from torch import fx, nn
 from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.layer import Layer
+from mmsim.measurement import Source
 from mmsim.tracing import nested
 from mmsim.tracing.capture import capture
 from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import load_model
 from mmsim.tracing.pipeline import rebatched, staged
+from mmsim.tracing.stages import check_paths, overridden
 
 SEED = 0
 SCALE = 0.02  # standard deviation of weights that a user's factory did not fill
@@ -33,12 +35,30 @@ class Subject:
     graph: Graph
     inputs: tuple[Any, ...]
     device: torch.device
+    notes: tuple[str, ...] = ()
     host_steps: Mapping[str, Callable[[], Any]] = field(default_factory=dict)  # what runs before it, by stage and name
 
     @property
     def layers(self) -> dict[str, Layer]:
         """Node name -> layer."""
         return {layer.name: layer for layer in self.graph.layers}
+
+
+def subject_of(source: Source, *, batch: int, dtype: str, device: torch.device) -> Subject:
+    """The network that `source` names, built for real. Raises `InputError` for what does not fit."""
+    how: dict[str, Any] = {"batch": batch, "dtype": dtype, "device": device}
+    if ":" in source.network or source.network.endswith((".py", ".pt2")):
+        for option in ("fusion", "modality", "end_to_end", "host_costs"):
+            if getattr(source, option):
+                name = option.replace("_", "-")
+                raise InputError(f"--{name} goes with a workload, not with {source.network}")
+        return model(source.network, inputs=source.inputs, knobs=source.knobs, stages=source.stages, **how)
+    if source.inputs:
+        raise InputError(f"--input does not go with the workload {source.network}, which brings its own")
+    return workload(
+        source.network, overrides=source.stages, fusion=source.fusion, modality=source.modality,
+        end_to_end=source.end_to_end, host_costs=source.host_costs, **how, **dict[str, Any](source.knobs),
+    )  # fmt: skip
 
 
 def workload(
@@ -54,9 +74,9 @@ def workload(
     from mmsim.workloads import get
 
     network = get(name).network(batch=batch, **options)
-    subject = prepare(network.module, network.inputs, dict(network.stages) | dict(overrides or {}), dtype, device)
-    host_steps = {f"preprocess:{step.modality} {step.name}": step.run for step in network.host}
+    subject = prepare(network.module, network.inputs, network.stages, dtype, device, overrides)
     graph = replace(subject.graph, workload=network.workload, variant=network.variant)
+    host_steps = {f"preprocess:{step.modality} {step.name}": step.run for step in network.host}
     return replace(subject, graph=graph, host_steps=host_steps)
 
 
@@ -87,15 +107,23 @@ def model(
         example = rebatched(example, _batch(example), batch)
     else:
         raise InputError("give the model's inputs, as in --input image=Bx3x224x224:float32", field="--input")
-    declared = {**(loaded.stages or {}), **(stages or {})} or None
-    subject = prepare(module, example, declared, dtype, device)
+    subject = prepare(module, example, loaded.stages, dtype, device, stages)
     return replace(subject, graph=replace(subject.graph, workload=loaded.name))
 
 
 def prepare(
-    module: nn.Module, inputs: Any, stages: Mapping[str, str] | None, dtype: str, device: torch.device
+    module: nn.Module,
+    inputs: Any,
+    stages: Mapping[str, str] | None,
+    dtype: str,
+    device: torch.device,
+    overrides: Mapping[str, str] | None = None,
 ) -> Subject:
-    """Capture `module` in this format and move the captured program and its inputs to the device."""
+    """Capture `module` in this format and move the captured program and its inputs to the device.
+
+    Stages are declared by `stages` (None: inferred), and changed by `overrides`.
+    """
+    check_paths({**(stages or {}), **(overrides or {})}, {path for path, _ in module.named_modules()})
     floating = getattr(torch, dtype, None)
     if not isinstance(floating, torch.dtype) or not floating.is_floating_point:
         raise InputError(f"unknown floating format {dtype!r}", field="--dtype")
@@ -103,6 +131,8 @@ def prepare(
     inputs = nested.replace(inputs, lambda _, t: t.to(floating) if t.is_floating_point() else t)
     captured = capture(module, inputs)
     graph = staged(captured, stages)
+    if overrides:
+        graph = overridden(graph, overrides)
     captured = captured.to(device)
     tensors = tuple(tensor.to(device) for _, tensor in nested.tensors(inputs))
     return Subject(captured, graph, tensors, device)
@@ -115,7 +145,8 @@ def filled(module: nn.Module) -> nn.Module:
             for name, value in table.items():
                 if value is not None and value.is_meta:
                     real = torch.randn(value.shape, dtype=value.dtype) * SCALE
-                    table[name] = nn.Parameter(real, requires_grad=False) if isinstance(value, nn.Parameter) else real
+                    kept: Any = nn.Parameter(real, requires_grad=False) if isinstance(value, nn.Parameter) else real
+                    table[name] = kept
     return module
 
 

@@ -17,7 +17,7 @@ def as_dict(evaluation: Evaluation, arch: Arch) -> dict[str, Any]:
     known = bool(arch.energy_pj)
     return {
         "cycles": evaluation.cycles,
-        "utilization_percent": round(100 * evaluation.utilization, 4),
+        "utilization_percent": 100 * evaluation.utilization,
         "energy_pj": evaluation.energy_pj if known else None,
         "edp_pj_cycles": evaluation.edp if known else None,
         "area_um2": area_um2(arch) if arch.area_um2 else None,

@@ -82,6 +82,7 @@ def lay_out(arch: Arch, problem: Problem, mapping: Mapping) -> list[Block]:
     """The mapping's levels, innermost first. Raises `InputError` naming the level where it does not fit."""
     mapping = _without_empty_runs(mapping)
     nodes = [node for node in arch.nodes if isinstance(node, (Storage, Fanout))]
+    _check_clusters(arch)
     instances = _instances(mapping, nodes)
     extent = Tile(dict.fromkeys(problem.shape, 1), dict.fromkeys(problem.shape, 1))
     blocks = []
@@ -145,6 +146,15 @@ def _instances(mapping: Mapping, nodes: list[Storage | Fanout]) -> list[int]:
             raise InputError(f"more than {MAX_CHILDREN} instances at one fan-out are not supported", field=level.node)
         count *= wide * high
     return counts
+
+
+def _check_clusters(arch: Arch) -> None:
+    for storage in arch.storages:
+        count = arch.instances(storage.name)
+        if count % storage.cluster_size:
+            raise InputError(
+                f"cluster_size {storage.cluster_size} does not divide its {count} instances", field=storage.name
+            )
 
 
 def _check_kept(blocks: list[Block], problem: Problem) -> None:

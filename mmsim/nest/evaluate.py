@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, replace
 
-from mmsim.arch.model import Arch, Storage
+from mmsim.arch.model import Arch, Fanout, Storage
 from mmsim.nest.blocks import Block, lay_out
 from mmsim.nest.counts import Counts, count
 from mmsim.nest.exact_counts import count_exactly, time_steps
@@ -87,12 +87,7 @@ def evaluate(arch: Arch, problem: Problem, mapping: Mapping) -> Evaluation:
     computes = math.prod(problem.shape.values())
     compute_cycles = math.prod(time_steps(blocks, dim) for dim in problem.shape)
     costs = {
-        block.name: _level_cost(
-            arch,
-            block,
-            {name: levels[block.name] for name, levels in counts.items() if block.name in levels},
-            compute_cycles,
-        )
+        block.name: _level_cost(arch, block, _at(counts, block.name), compute_cycles)
         for block in blocks
         if isinstance(block.node, Storage)
     }
@@ -105,11 +100,16 @@ def evaluate(arch: Arch, problem: Problem, mapping: Mapping) -> Evaluation:
         compute_cycles=compute_cycles,
         compute_pj=computes * energy_of(arch, arch.compute.name, "compute"),
         levels={
-            block.name: _with_leak(arch, costs[block.name], block, busy)
+            block.name: _with_leak(arch, costs[block.name], block, blocks, busy)
             for block in reversed(blocks)
-            if block.name in costs
+            if isinstance(block.node, Storage)
         },
     )
+
+
+def _at(counts: Dict[str, Dict[str, Counts]], level: str) -> dict[str, Counts]:
+    """Data space -> counts at one level."""
+    return {name: levels[level] for name, levels in counts.items() if level in levels}
 
 
 def _level_cost(arch: Arch, block: Block, counts: Dict[str, Counts], compute_cycles: int) -> LevelCost:
@@ -160,9 +160,15 @@ def _slowdown(node: Storage, counts: Dict[str, Counts], compute_cycles: int) -> 
     return slowdown
 
 
-def _with_leak(arch: Arch, cost: LevelCost, block: Block, cycles: int) -> LevelCost:
-    leak = energy_of(arch, block.name, "leak") * cycles * block.instances
-    return replace(cost, leak_pj=leak)
+def _with_leak(arch: Arch, cost: LevelCost, block: Block, blocks: list[Block], cycles: int) -> LevelCost:
+    """Leakage of the instances that are switched on: those in use, or all behind a gate that is in use."""
+    assert isinstance(block.node, Storage)
+    leaking = float(block.instances)
+    gate = next((other for other in blocks if other.name == block.node.power_gated_at), block)
+    behind = arch.instances(block.name) / arch.instances(gate.name, above=isinstance(gate.node, Fanout))
+    if behind > 1:
+        leaking = behind * gate.instances
+    return replace(cost, leak_pj=energy_of(arch, block.name, "leak") * cycles * leaking)
 
 
 _ACTIONS = {

@@ -32,10 +32,15 @@ class Held:
     move: Vector | None
     sizes: Vector
     delta: Region
+    only_delta: bool = False  # of a child that is idle now: a neighbour may still have its last words
 
-    def left(self, moved: Vector) -> Held:
+    def left(self, moved: Vector) -> Held | None:
         """The same after steps without this kind of child, in which the others `moved`."""
-        return Held(plus(self.behind, moved), self.move, self.sizes, ())
+        return None if self.only_delta else Held(plus(self.behind, moved), self.move, self.sizes, ())
+
+    def last_words(self) -> Held | None:
+        """What neighbours may need of a child that is idle from now on."""
+        return Held((), None, (), self.delta, True) if self.delta else None
 
 
 State: TypeAlias = tuple[Held | None, ...]
@@ -105,13 +110,19 @@ class Execution:
         Children that are idle throughout only fall behind, so they are left out of what is looked up.
         """
         idle = self._idle(status)
-        inside = tuple(None if out else held for held, out in zip(state, idle, strict=True)) if any(idle) else state
+        inside = state
+        if any(idle):
+            inside = tuple(self._aside(held) if out else held for held, out in zip(state, idle, strict=True))
         asked, after_run, net = self._run(i, status, inside, jump)
         if inside is not state:
             moved = plus(jump, net)
             pairs = zip(state, after_run, idle, strict=True)
             after_run = tuple(old and old.left(moved) if out else new for old, new, out in pairs)
         return asked, after_run, net
+
+    def _aside(self, held: Held | None) -> Held | None:
+        """What is left of a child that is idle from now on."""
+        return held.last_words() if held and self.mesh else None
 
     def _idle(self, status: Status) -> tuple[bool, ...]:
         """Which kinds of children do nothing in this run."""

@@ -16,9 +16,14 @@ def bound(plan: Plan, rows: Rows) -> None:
     """
     rows.cycles = cycles_bound(plan, rows)
     leak = sum(plan.leak_pj.values()) * rows.cycles
-    rows.bound = rows.energy + leak + _owed(plan, rows) + _pending(plan, rows, spare=True) + plan.future(rows.slot)
-    charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=np.zeros(len(rows)))
-    rows.guess = rows.energy + leak + charged + _pending(plan, rows, spare=False) + plan.future(rows.slot)
+    closed, rows.now, rows.least = _pending(plan, rows, spare=True)
+    rows.fixed = rows.energy + leak + _owed(plan, rows) + closed + plan.future(rows.slot)
+    rows.bound = rows.fixed + _first_loop(plan, rows, rows.now, rows.least)
+    rows.guess = rows.bound
+    if plan.fan_ahead(rows.slot) > 1:
+        charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=leak)
+        closed, now, least = _pending(plan, rows, spare=False)
+        rows.guess = rows.energy + charged + closed + plan.future(rows.slot) + _first_loop(plan, rows, now, least)
     if rows.parent is not None:
         rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
         rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
@@ -34,16 +39,16 @@ def cycles_bound(plan: Plan, rows: Rows) -> Array:
         for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
             if limit is not None:
                 cycles = np.maximum(cycles, np.floor(words / limit))
-    return cycles + plan.latency
+    return np.asarray(cycles + plan.latency)
 
 
-def _pending(plan: Plan, rows: Rows, *, spare: bool) -> Array:
-    """The least that the boundaries begun must still cost; with `spare`, first accesses are free.
+def _pending(plan: Plan, rows: Rows, *, spare: bool) -> tuple[Array, Array, Array]:
+    """What boundaries begun must still cost: closed ones (R); open ones of each data space (S, R) if refetched
+    as of now, and if they keep their tile as long as they can.
 
-    The innermost loop still to come is of some dimension: data spaces that it indexes are refetched
-    as of now, only the others may yet keep their tiles. The bound is the best of these cases.
+    With `spare`, these are lower bounds. Without, they serve to put rows in order: first accesses
+    count in full, and of the instances to come each data space is served by a share at once.
     """
-    groups = plan.signatures
     total = np.zeros(len(rows))
     now = np.zeros((len(plan.space.spaces), len(rows)))
     least = np.zeros_like(now)
@@ -52,12 +57,21 @@ def _pending(plan: Plan, rows: Rows, *, spare: bool) -> Array:
         total += closed
         now[flow.boundary.space] += at_once
         least[flow.boundary.space] += at_least
+    return total, now, least
+
+
+def _first_loop(plan: Plan, rows: Rows, now: Array, least: Array) -> Array:
+    """(R) the least cost of open boundaries.
+
+    The innermost loop still to come is of some dimension: data spaces that it indexes are refetched
+    as of now, only the others may yet keep their tiles. The bound is the best of these cases.
+    """
     best = np.full(len(rows), np.inf)
-    for dims, relevant in groups:
+    for dims, relevant in plan.signatures:
         moves = (rows.left[list(dims)] > 1).any(axis=0)
         cost = np.where(np.array(relevant)[:, None], now, least).sum(axis=0)
         best = np.where(moves, np.minimum(best, cost), best)
-    return total + np.where(np.isfinite(best), best, least.sum(axis=0))
+    return np.where(np.isfinite(best), best, least.sum(axis=0))
 
 
 def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) -> tuple[Array, Array, Array]:
@@ -65,6 +79,8 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) ->
     space = flow.boundary.space
     irrelevant = plan.irrelevant[space]
     ahead = plan.fan_between(rows.slot, flow)
+    if not spare:
+        ahead = ahead ** (1 / len(plan.space.spaces))
     whole = plan.whole[space]
     words = live.words * live.shared
     most = [
@@ -76,6 +92,8 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) ->
     if live.runs.size:
         runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
         reads = np.maximum(whole, words * np.prod(runs, axis=0) / ahead)
+        if flow.boundary.child < 0 and plan.is_innermost_fanout(rows.slot):
+            reads = np.full(len(rows), whole)  # neighbours may yet hand on what the parent read once
         closed = np.where(live.open, 0.0, flow.net_pj(reads, zero, whole * most[0], zero))
     slid = plan.least_slide(space, live.tile) if space in plan.halo else 1.0
     child, parent = times(rows, plan.known(flow.child_group)), times(rows, plan.known(flow.parent_group))
@@ -121,15 +139,18 @@ def instances(plan: Plan, rows: Rows, k: int) -> Array:
 
 def complete(plan: Plan, rows: Rows) -> None:
     """Fill in energy and cycles of complete mappings: computing, or the slowest memory; leakage all the while."""
-    cycles = np.prod(rows.last_steps, axis=0)
+    computing = np.prod(rows.last_steps, axis=0)
+    cycles = computing
     for k in {k for k, _ in rows.words}:
         used = instances(plan, rows, k)
         reads, writes = rows.words[k, "read"] / used, rows.words[k, "write"] / used
         for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
-            if limit is not None:
-                cycles = np.maximum(cycles, np.ceil(words / limit - 1e-9))
+            if limit is not None:  # in `evaluate`'s order of operations, so that it rounds alike
+                slowdown = np.minimum(1.0, limit / np.maximum(words / computing, 1e-300))
+                cycles = np.maximum(cycles, np.ceil(computing / slowdown))
     for k, leak in plan.leak_pj.items():
         if leak:
             rows.energy = rows.energy + leak * cycles * instances(plan, rows, k)
     rows.cycles = cycles + plan.latency
-    rows.bound = rows.guess = rows.energy
+    rows.bound = rows.guess = rows.fixed = rows.energy
+    rows.now = rows.least = np.empty((0, len(rows)))

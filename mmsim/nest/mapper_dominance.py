@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Ints, Rows
+from mmsim.nest.mapper_rows import Bools, Rows
 from mmsim.nest.mapspace import Array
 
 
-def undominated(plan: Plan, rows: Rows) -> Ints:
-    """Rows in order of their energy bound, without those that the cheapest row of the same future dominates."""
+def undominated(plan: Plan, rows: Rows) -> Bools:
+    """(R) whether the cheapest row of the same future is not cheaper in all respects."""
     key = _hash(_future(plan, rows), len(rows))
     costs = _costs(plan, rows)
     order = np.lexsort((rows.cycles, rows.bound, key))
@@ -20,7 +20,9 @@ def undominated(plan: Plan, rows: Rows) -> Ints:
     worse = np.ones(len(order), dtype=bool)
     for cost in costs:
         worse &= cost[leader] <= cost[order]
-    return np.sort(order[first | ~worse])
+    keep = np.empty(len(order), dtype=bool)
+    keep[order] = first | ~worse
+    return keep
 
 
 def _future(plan: Plan, rows: Rows) -> list[Array]:
@@ -31,7 +33,7 @@ def _future(plan: Plan, rows: Rows) -> list[Array]:
         for g in rows.copies:
             columns += [*rows.copies[g], *rows.last_copies[g]]
         if plan.other_axis(rows.slot):
-            columns += [*rows.factor]
+            columns += [*rows.factor, (rows.order > 0).astype(float)]
     for flow, live in rows.live.items():
         columns += [live.open.astype(float), live.shared]
         if flow.boundary.space in plan.halo:

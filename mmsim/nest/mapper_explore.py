@@ -22,7 +22,7 @@ from mmsim.nest.mapper_rows import Rows, finish, join, loop, spread
 from mmsim.nest.mapspace import Array
 
 Metric: TypeAlias = Literal["latency", "energy", "edp"]
-AT_ONCE = 60_000  # candidates that one step should make
+AT_ONCE = 30_000  # candidates that one step should make
 TOLERANCE = 1e-12  # of sums in another order
 
 
@@ -38,7 +38,7 @@ class Run:
     found: list[tuple[Plan, Rows, int]] = field(default_factory=list)  # ever better complete mappings
     judged: int = 0  # choices looked at: partial or complete mappings
     left_out: float = np.inf  # the least bound of the first metric among what the budget cut off
-    growth: dict[int, float] = field(default_factory=dict)  # candidates per row of each slot
+    growth: dict[int, tuple[int, int]] = field(default_factory=dict)  # rows and their candidates at each slot
 
     def __post_init__(self) -> None:
         self.best = (np.inf,) * len(self.objective)
@@ -66,6 +66,11 @@ class Run:
         late = self.time_s is not None and time.process_time() - self.start > self.time_s
         return late or (self.mappings is not None and self.judged >= self.mappings)
 
+    def at_once(self, slot: int) -> int:
+        """How many rows to go on with at once, judged by how many candidates they have made so far."""
+        rows, made = self.growth.get(slot, (1, 100))
+        return max(64, AT_ONCE * rows // max(made, 1))
+
     def give_up(self, rows: Rows) -> None:
         """Remember that `rows` were not looked into."""
         open_ = self.wins(rows.bound, rows.cycles)
@@ -85,7 +90,7 @@ def explore(run: Run, plan: Plan, start: Rows, width: int | None = None) -> None
             for rest in (rows, *stack):
                 run.give_up(rest)
             return
-        at_once = int(max(16, AT_ONCE / run.growth.get(rows.slot, 30)))
+        at_once = run.at_once(rows.slot)
         if len(rows) > at_once:
             stack.append(rows.take(np.arange(at_once, len(rows))))
             rows = rows.take(np.arange(at_once))
@@ -95,9 +100,10 @@ def explore(run: Run, plan: Plan, start: Rows, width: int | None = None) -> None
         if children.slot > plan.last:
             record(run, plan, children)
             continue
-        children = children.take(undominated(plan, children))
-        children = children.take(run.order(children.guess, children.cycles)[:width])
-        stack.append(children)
+        order = run.order(children.guess, children.cycles)
+        if children.slot < plan.last:
+            order = order[undominated(plan, children)[order]]
+        stack.append(children.take(order[:width]))
 
 
 def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
@@ -105,10 +111,11 @@ def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
     slot = plan.slots[rows.slot]
     i, factor, judged = grow_factors(plan, rows, run.wins)
     run.judged += judged
-    run.growth[rows.slot] = max(run.growth.get(rows.slot, 1.0), len(i) / len(rows))
+    rows_before, made = run.growth.get(rows.slot, (0, 0))
+    run.growth[rows.slot] = (rows_before + len(rows), made + len(i))
     if not len(i):
         return None
-    parts = [spread(plan, rows, i, factor)] if slot.spatial else loop(plan, rows, i, factor)
+    parts = (spread if slot.spatial else loop)(plan, rows, i, factor)
     alive = []
     for part in parts:
         if part.slot > plan.last:

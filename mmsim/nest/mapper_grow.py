@@ -50,6 +50,9 @@ class Growth:
         self.time = (rows.left - 1) * rows.steps + rows.last_steps  # (D, R) steps along each dimension
         self.steps = np.prod(self.time, axis=0)
         self.energy, self.cycles = rows.bound, rows.cycles
+        # the last tile's share of a full one's instances: how much less it may count
+        shares = [rows.last_copies[g] / rows.copies[g] for g in rows.copies]
+        self.cut = np.min([np.ones_like(rows.left), *shares], axis=0)
 
     def take(self, at: Ints | npt.NDArray[np.bool_]) -> None:
         """Go on with the choices at these positions."""
@@ -157,6 +160,29 @@ class Growth:
             cycles = np.maximum(cycles, self.steps / (self.plan.fan_ahead(self.k + 1) * room))
         return energy, cycles
 
+    def last_hopes(self) -> tuple[Array, Array]:
+        """The same when a memory's loops are all chosen: what stays through its loops stays no longer."""
+        plan, i = self.plan, self.i
+        energy = self.rows.fixed[i]
+        if self.k in plan.tables:
+            table = plan.tables[self.k]
+            energy = energy - table.minimum + table.exact(self.left)
+        moves = [np.any([self.factor[d] > 1 for d in dims], axis=0) for dims, _ in plan.signatures]
+        still = ~np.any(moves, axis=0)
+        now, least = self.rows.now[:, i], self.rows.least[:, i]
+        cost = [now[s] for s in range(len(now))]
+        kept = []
+        for s in range(len(now)):
+            ends = np.any([m for m, (_, relevant) in zip(moves, plan.signatures, strict=True) if relevant[s]], axis=0)
+            times = np.prod([self.left[d] - 1 + self.cut[d, i] for d in plan.irrelevant[s]], axis=0)
+            kept.append(np.where(ends, np.minimum(least[s] * np.maximum(times, 1.0), now[s]), least[s]))
+        best = np.full(len(i), np.inf)
+        for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
+            case = sum((cost[s] if relevant[s] else kept[s] for s in range(len(now))), start=np.zeros(len(i)))
+            best = np.where(move, np.minimum(best, case), best)
+        best = np.where(still, 0.0, best)
+        return np.maximum(self.energy[i], energy + best), self.cycles[i]
+
 
 def grow_factors(plan: Plan, rows: Rows, wins: Wins) -> tuple[Ints, Array, int]:
     """Every choice of factors that fits and may win: (rows, factors (D, R')), and how many were looked at."""
@@ -164,6 +190,8 @@ def grow_factors(plan: Plan, rows: Rows, wins: Wins) -> tuple[Ints, Array, int]:
     for d in range(plan.dims):
         growth.decide(d)
         growth.take(wins(*growth.hopes()))
+    if plan.dims and not growth.slot.spatial and rows.slot < plan.last:
+        growth.take(wins(*growth.last_hopes()))
     if not plan.dims:
         return growth.i, np.ones((0, len(rows))), 1
     return growth.i, np.array(growth.factor), growth.judged

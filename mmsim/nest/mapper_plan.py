@@ -7,14 +7,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from mmsim.arch.model import Storage
 from mmsim.nest.evaluate import energy_of
-from mmsim.nest.mapper_table import Table
-from mmsim.nest.mapper_windows import Rank, box, distinct_share, overlap_sum, rank_sum, tiles_sum
+from mmsim.nest.mapper_table import CELLS, FEW_CELLS, Table
+from mmsim.nest.mapper_windows import Rank, box, overlap_sum, rank_sum, shared_sum, tiles_sum
 from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, Slot, capacity, dim_limits
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -225,10 +229,17 @@ class Plan:
     def tables(self) -> dict[int, Table]:
         """For each memory of finite capacity below the outermost, what filling it costs at least."""
         return {
-            k: Table(self, k)
+            k: self._table(k)
             for k, spaces in self.kept.items()
             if spaces and k < self.last and math.isfinite(self.capacity[k])
         }
+
+    def _table(self, k: int) -> Table:
+        """The table of slot `k`'s memory, which plans with the same flows into it share."""
+        key = tuple(flow for flow in self.flows if flow.boundary.child == k)
+        if key not in self.space.tables:
+            self.space.tables[key] = Table(self, k, FEW_CELLS if self.space.has_choice else CELLS)
+        return self.space.tables[key]
 
     def _least_cycles(self) -> float:
         """Cycles that computing takes with every unit busy, or a memory that moves every word once."""
@@ -276,6 +287,16 @@ class Plan:
         """Whether the slot before is the other axis of the same fan-out."""
         return k > 0 and self.slots[k - 1].spatial and self.slots[k - 1].node is self.slots[k].node
 
+    def is_innermost_fanout(self, k: int) -> bool:
+        """Whether slot `k` belongs to a fan-out right above the compute."""
+        return self.slots[k].spatial and self.slots[k].node is self.slots[0].node
+
+    def is_unlinked(self, flow: Flow) -> bool:
+        """Whether neighbouring compute units hand nothing on."""
+        name = self.space.spaces[flow.boundary.space].name
+        constraints = self.slots[0].constraints
+        return name in constraints.no_link_transfer or name in constraints.no_multicast
+
     def two_axes(self, k: int) -> bool:
         """Whether slot `k` is one of two axes of a fan-out."""
         return self.other_axis(k) or (k < self.last and self.other_axis(k + 1))
@@ -315,7 +336,7 @@ class Plan:
         return tiles_sum(self.ranks[space], self.space.sizes, np.ceil(self.space.sizes[:, None] / tile))
 
     def slide(
-        self, space: int, live_words: Array, tile: Array, step: Array, moves: Array, runs: Array, closing: Sequence[int]
+        self, space: int, live_words: Array, tile: Array, step: Array, moves: Bools, runs: Array, closing: Sequence[int]
     ) -> tuple[Array, Array]:
         """(R) words without what a window keeps from one step to the next, and the dimension + 1 that slides.
 
@@ -336,16 +357,17 @@ class Plan:
                 best = np.minimum(words, best)
         return best, chosen.astype(np.int64)
 
-    def shared(self, space: int, fan: Array, gap: Array) -> Array:
+    def shared(self, space: int, tile: Array, fan: Array, gap: Array) -> Array:
         """(R) the share of a data space's words left when instances that ask for equal tiles are served at once.
 
-        `fan` (D, R) are the spatial factors since the child, `gap` how far apart neighbours lie.
+        `fan` (D, R) are the spatial factors since the child with tiles `tile`, `gap` how far apart neighbours lie.
         """
         share = np.ones(fan.shape[1])
+        sizes = self.space.sizes
+        count = np.ceil(sizes[:, None] / tile)
         for rank in self.ranks[space]:
             if len(rank) == 2:
-                (p, a), (r, b) = rank
-                share = share * distinct_share(fan[p], a * gap[p], fan[r], b * gap[r])
+                share = share * (1 - shared_sum(rank, sizes, tile, fan, gap) / rank_sum(rank, sizes, count))
         return share
 
     def _order_classes(self, k: int, pattern: frozenset[int]) -> tuple[OrderClass, ...]:
@@ -354,7 +376,7 @@ class Plan:
             orders: Sequence[tuple[int, ...]] = [tuple(g for g in range(len(groups)) if g in pattern)]
         else:
             orders = list(itertools.islice(itertools.permutations(sorted(pattern)), 5040))
-        classes = {}
+        classes: dict[object, OrderClass] = {}
         for order in orders:
             found = self._classify(groups, order)
             reuse = tuple(first if i in self.halo else bool(first) for i, first in enumerate(found.closing))

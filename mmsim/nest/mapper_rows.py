@@ -9,7 +9,8 @@ the dimensions that do not index it times the words of its distinct tiles.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,8 @@ class Live:
     def take(self, i: Ints) -> Live:
         """The rows `i`."""
         columns = (getattr(self, name) for name in Live.__dataclass_fields__)
-        return Live(*(a[..., i] if len(a) else np.empty((0, len(i))) for a in columns))
+        picked: list[Any] = [a[..., i] if len(a) else np.empty((0, len(i))) for a in columns]
+        return Live(*picked)
 
 
 @dataclass
@@ -67,6 +69,9 @@ class Rows:
     bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
     guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy by which rows are put in order
+    fixed: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound without open boundaries
+    now: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if refetched as of now
+    least: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if they keep their tile
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -92,7 +97,17 @@ class Rows:
             self.bound[i] if self.bound.size else self.bound,
             self.cycles[i] if self.cycles.size else self.cycles,
             self.guess[i] if self.guess.size else self.guess,
+            self.fixed[i] if self.fixed.size else self.fixed,
+            self.now[:, i],
+            self.least[:, i],
         )
+
+
+def _join_live(parts: list[Live]) -> Live:
+    columns: list[Any] = [
+        np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in Live.__dataclass_fields__
+    ]
+    return Live(*columns)
 
 
 def join(parts: list[Rows]) -> Rows:
@@ -103,7 +118,7 @@ def join(parts: list[Rows]) -> Rows:
         return np.concatenate(arrays, axis=-1)
 
     live = {
-        b: Live(*(cat([getattr(p.live[b], name) for p in parts]) for name in Live.__dataclass_fields__))
+        b: _join_live([p.live[b] for p in parts])
         for b in a.live
         if a.live[b].runs.size or any(p.live[b].open.any() for p in parts)
     }
@@ -126,6 +141,9 @@ def join(parts: list[Rows]) -> Rows:
         cat([p.bound for p in parts]),
         cat([p.cycles for p in parts]),
         cat([p.guess for p in parts]),
+        cat([p.fixed for p in parts]),
+        cat([p.now for p in parts]),
+        cat([p.least for p in parts]),
     )
 
 
@@ -244,7 +262,42 @@ def times(rows: Rows, group: int | None) -> Array:
     return (rows.left - 1) * rows.copies[group] + rows.last_copies[group]
 
 
-def spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
+def spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
+    """Rows `i` after a spatial slot.
+
+    Under the innermost fan-out compute units stand side by side. Where the first spatial loop leaves a
+    data space alone, a unit's neighbour had in the step before what it needs now and hands it on, so
+    the data space is read again only when it changes: once for each choice of that first loop.
+    """
+    found = _spreads(plan, before, i, factor)
+    for rows in found:
+        settle(plan, rows)
+    return found
+
+
+def _spreads(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
+    """`spread`, reads not settled yet."""
+    if not plan.is_innermost_fanout(before.slot):
+        return [_spread(plan, before, i, factor)]
+    begun = before.order[i] > 0
+    plain = np.flatnonzero(begun | (factor == 1).all(axis=0))
+    found = [_spread(plan, before, i[plain], factor[:, plain])]
+    found[0].order = before.order[i[plain]]
+    for dims, relevant in plan.signatures:
+        moves = factor[list(dims)] > 1
+        here = np.flatnonzero(moves.any(axis=0) & ~begun)
+        rows = _spread(plan, before, i[here], factor[:, here])
+        first = np.array(dims)[np.argmax(moves[:, here], axis=0)]
+        rows.order = first + 1
+        alone = np.remainder(before.left[first, i[here]], factor[first, here]) == 1  # the last one, cut
+        for flow, live in rows.live.items():
+            if flow.boundary.child < 0 and not relevant[flow.boundary.space] and not plan.is_unlinked(flow):
+                live.open = ~alone
+        found.append(rows)
+    return [rows for rows in found if len(rows)]
+
+
+def _spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
     """Rows `i` after a spatial slot: equal requests of different instances are served by one read."""
     k = before.slot
     rows, pieces = grow(plan, before, i, factor)
@@ -259,19 +312,23 @@ def spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
         if flow.boundary.space in plan.halo:
             live.gap = np.where((factor > 1) & (live.fan == 1), before.tile[:, i], live.gap)
             live.fan = live.fan * factor
-            live.shared = plan.shared(flow.boundary.space, live.fan, live.gap)
-        if plan.fans_ahead(k, flow) == 0:
-            _settle(plan, rows, flow, live)
+            live.shared = plan.shared(flow.boundary.space, live.tile, live.fan, live.gap)
+            if plan.fans_ahead(k, flow) == 0:
+                live.fan = live.gap = np.empty((0, len(rows)))
     return rows
 
 
-def _settle(plan: Plan, rows: Rows, flow: Flow, live: Live) -> None:
-    """Count the reads of rows that are closed, now that no fan-out below the parent is left."""
-    irrelevant = plan.irrelevant[flow.boundary.space]
-    runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
-    reads = live.words * live.shared * np.prod(runs, axis=0)
-    count(plan, rows, flow, np.where(live.open, 0.0, reads), np.zeros(len(rows)))
-    live.runs = live.last_runs = np.empty((0, len(rows)))
+def settle(plan: Plan, rows: Rows) -> None:
+    """Count the reads of closed rows of boundaries whose last fan-out was the slot before."""
+    k = rows.slot - 1
+    for flow, live in rows.live.items():
+        if not flow.boundary.child < k < flow.boundary.parent or plan.fans_ahead(k, flow):
+            continue
+        irrelevant = plan.irrelevant[flow.boundary.space]
+        runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
+        reads = live.words * live.shared * np.prod(runs, axis=0)
+        count(plan, rows, flow, np.where(live.open, 0.0, reads), np.zeros(len(rows)))
+        live.runs = live.last_runs = np.empty((0, len(rows)))
 
 
 def loop(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
@@ -303,7 +360,9 @@ def _ordered(
     plan: Plan, before: Rows, base: Rows, pieces: Array, inside: dict[int | None, Array], cls: OrderClass
 ) -> Rows:
     """A copy of `base` in which the loops stand in the order of `cls`."""
-    rows = base.take(np.arange(len(base)))
+    rows = replace(
+        base, words=dict(base.words), owed=dict(base.owed), live={f: replace(v) for f, v in base.live.items()}
+    )
     k = before.slot
     rows.order = np.full(len(rows), plan.order_code(k, cls), dtype=np.int64)
     for flow, live in list(rows.live.items()):
@@ -343,7 +402,7 @@ def _close(
 
     def product(group: int | None) -> Array:
         whole = times(rows, group)
-        return np.prod(whole[absorbed], axis=0) * np.prod(inside[group][kept_out], axis=0)
+        return np.asarray(np.prod(whole[absorbed], axis=0) * np.prod(inside[group][kept_out], axis=0))
 
     ahead = live.runs.size > 0
     if closes:
@@ -375,7 +434,7 @@ def finish(plan: Plan, rows: Rows) -> None:
         irrelevant = plan.irrelevant[flow.boundary.space]
 
         def product(group: int, irrelevant: list[int] = irrelevant) -> Array:
-            return np.prod(times(rows, plan.known(group))[irrelevant], axis=0)
+            return np.asarray(np.prod(times(rows, plan.known(group))[irrelevant], axis=0))
 
         reads = np.where(live.open, live.words * live.shared * product(flow.parent_group), 0.0)
         fills = np.where(live.open, live.words * product(flow.child_group), 0.0)

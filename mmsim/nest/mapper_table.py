@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from mmsim.nest.mapper_plan import Flow, Plan
 
 CELLS = 200_000
+FEW_CELLS = 20_000  # where there are many tables
 
 
 class Table:
     """Bounds for the memory of slot `k`."""
 
-    def __init__(self, plan: Plan, k: int) -> None:
-        self.plan, self.k = plan, k
+    def __init__(self, plan: Plan, k: int, cells: int) -> None:
+        self.plan, self.k, self.cells = plan, k, cells
         self.low, self.high = self._bins()
         shape = tuple(len(low) for low in self.low)
-        cost = np.broadcast_to(self._cost(), shape).copy()
+        cost = np.broadcast_to(self._cost([self._along(d, low) for d, low in enumerate(self.low)]), shape).copy()
         cost[~np.broadcast_to(self._fits(), shape)] = np.inf
         self.least = [cost]
         for axis in range(plan.dims - 1, 0, -1):
@@ -41,7 +42,7 @@ class Table:
         for size in self.plan.space.sizes:
             counts.append(np.array(sorted({-(-int(size) // f) for f in factors(int(size))}), dtype=float))
         keep = max(len(c) for c in counts)
-        while math.prod(min(len(c), keep) for c in counts) > CELLS:
+        while math.prod(min(len(c), keep) for c in counts) > self.cells:
             keep -= 1
         low, high = [], []
         for c in counts:
@@ -67,8 +68,11 @@ class Table:
             total = total + words
         return np.asarray(total <= self.plan.capacity[self.k])
 
-    def _cost(self) -> Array:
-        count = [self._along(d, low) for d, low in enumerate(self.low)]
+    def exact(self, left: list[Array]) -> Array:
+        """(R) the bound for these numbers of tiles of all dimensions."""
+        return self._cost(left).reshape(-1)
+
+    def _cost(self, count: list[Array]) -> Array:
         flows = [flow for flow in self.plan.flows if flow.boundary.child == self.k]
         costs = [self._flow(flow, count) for flow in flows]
         best: Array = np.full([1] * self.plan.dims, np.inf)
@@ -113,7 +117,7 @@ class Table:
         over_p = count[r] * (a * (sizes[p] - 1) + 1) + b * (sizes[r] - count[r])
         over_r = count[p] * (b * (sizes[r] - 1) + 1) + a * (sizes[p] - count[p])
         every = count[p] * count[r] + a * (sizes[p] - count[p]) * count[r] + b * (sizes[r] - count[r]) * count[p]
-        return np.minimum(np.minimum(over_p, over_r), every)
+        return np.asarray(np.minimum(np.minimum(over_p, over_r), every))
 
     def at(self, left: list[Array]) -> Array:
         """(R) the bound when the first dimensions are left with so many tiles and the others are free."""

@@ -59,18 +59,40 @@ def overlap_sum(rank: Rank, moving: int, sizes: Array, tile: Array, step: Array)
     reach = a * (tile[moving] - 1) + 1 - a * step
 
     def shared(length: Array) -> Array:
-        return np.maximum(0.0, reach + b * (length - 1))
+        return np.asarray(np.maximum(0.0, reach + b * (length - 1)))
 
-    return (count - 1) * shared(tile[other]) + shared(last)
+    return np.asarray((count - 1) * shared(tile[other]) + shared(last))
 
 
-def distinct_share(first: Array, first_step: Array, second: Array, second_step: Array) -> Array:
-    """(R) the share of different values among ``i*first_step + j*second_step``, i < first, j < second.
+def repeated(first: Array, first_step: Array, second: Array, second_step: Array) -> Array:
+    """(R) how many of ``i*first_step + j*second_step``, i < first, j < second, repeat an earlier one.
 
-    >>> distinct_share(*(np.array([v]) for v in (3, 1, 14, 1)))    # 16 of 42
-    array([0.38095238])
+    >>> repeated(*(np.array([float(v)]) for v in (3, 1, 14, 1)))    # 42 sums, 16 different ones
+    array([26.])
     """
     a, b = first_step.astype(np.int64), second_step.astype(np.int64)
     common: npt.NDArray[np.int64] = np.gcd(a, b)
-    repeated = np.maximum(0, first - b // common) * np.maximum(0, second - a // common)
-    return np.asarray(1 - repeated / (first * second))
+    again = np.maximum(0, first - b // common) * np.maximum(0, second - a // common)
+    return np.asarray(again, dtype=float)
+
+
+def shared_sum(rank: Rank, sizes: Array, tile: Array, fan: Array, gap: Array) -> Array:
+    """(R) words along a rank that instances need not be sent, as another one gets the same tile at the same time.
+
+    Instances stand `gap` apart along each dimension, `fan` of them (D, R). Tiles that are cut at the
+    end of their dimension equal no other one.
+    """
+    (p, a), (r, b) = rank
+    count = np.zeros(tile.shape[1])
+    for groups_p, fan_p in _groups(sizes[p], tile[p], fan[p], gap[p]):
+        for groups_r, fan_r in _groups(sizes[r], tile[r], fan[r], gap[r]):
+            count = count + groups_p * groups_r * repeated(fan_p, a * gap[p], fan_r, b * gap[r])
+    times = gap[p] / tile[p] * (gap[r] / tile[r])
+    return np.asarray(count * times * (a * (tile[p] - 1) + b * (tile[r] - 1) + 1))
+
+
+def _groups(size: float, tile: Array, fan: Array, gap: Array) -> list[tuple[Array, Array]]:
+    """(how many groups of instances, instances of each): the full ones, and the last one without a cut tile."""
+    units = np.floor(size / gap)  # steps of `gap` that are whole
+    full = np.floor(units / fan)
+    return [(full, fan), (np.ones_like(full), units - full * fan)]

@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +116,16 @@ class Mapspace:
         """Each node's constraints, spelled out for this problem."""
         nodes = [node for node in self.arch.nodes if isinstance(node, (Storage, Fanout))]
         return {node.name: resolve(node.constraints, self.problem) for node in nodes}
+
+    @cached_property
+    def tables(self) -> dict[object, Any]:
+        """Bounds that plans share; filled by them."""
+        return {}
+
+    @cached_property
+    def has_choice(self) -> bool:
+        """Whether there is more than one choice of what memories keep."""
+        return any(len(choices) > 1 for choices in self.keep_choices())
 
     @cached_property
     def spaces(self) -> tuple[DataSpace, ...]:

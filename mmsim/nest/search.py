@@ -26,9 +26,10 @@ from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.nest.mapspace import Array, Mapspace
 from mmsim.problem import Problem
 
-MAPPINGS = 2_000_000  # budget when none is given: about a second
-BEAMS = ((8, 16), (64, 4))  # how many rows go on at each slot, and for how many choices of what is kept
+MAPPINGS = 1_000_000  # budget when none is given: less than a second
+BEAMS = ((1, 16), (16, 8), (128, 4))  # how many rows go on at each slot, and for how many choices of what is kept
 JUDGED_AGAIN = 1  # the last improvements, evaluated one by one
+ROUNDING = 1e-3  # by which whole accesses per instance may exceed the search's fractions of them
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
@@ -122,14 +123,15 @@ def _result(run: Run, problem: Problem, arch: Arch) -> Result:
         energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
         judged.append((tuple(float(m[0]) for m in run.metrics(energy, cycles)), mapping, cost))
     score, mapping, cost = min(judged, key=lambda one: one[0])
-    proven = not math.isfinite(run.left_out)
+    lower_bound = min(score[0], run.best[0], run.left_out)
+    proven = not math.isfinite(run.left_out) and score[0] <= lower_bound * (1 + ROUNDING)
     return Result(
         mapping=mapping,
         evaluation=cost,
         objective=run.objective,
         score=score[0],
         proof="optimal" if proven else "gap",
-        lower_bound=min(score[0], run.best[0], run.left_out),
+        lower_bound=lower_bound,
         judged_mappings=run.judged,
         cpu_seconds=time.process_time() - run.start,
     )
@@ -173,7 +175,9 @@ def mapping_of(plan: Plan, rows: Rows, row: int) -> Mapping:
         factor, code = decided[k]
         left = np.ceil(size / factor)
         residual = size - (left - 1) * factor
-        dims = range(plan.dims) if plan.slots[k].spatial else plan.order_dims(k, code)
+        dims = sorted(range(plan.dims), key=lambda d: d != code - 1)
+        if not plan.slots[k].spatial:
+            dims = plan.order_dims(k, code)
         loops[k] = [Loop(plan.space.dims[d], int(factor[d]), int(residual[d])) for d in dims if factor[d] > 1]
         size = left
     return Mapping(tuple(_levels(plan, loops)))

@@ -53,10 +53,11 @@ class Spread:
         offsets = np.zeros((1, order), dtype=np.int64)
         for loop in loops:  # (children, ranks); later loops are outer, so they vary slower
             steps = np.arange(loop.factor, dtype=np.int64)[:, None, None] * np.asarray(loop.step, dtype=np.int64)
-            offsets = (steps + offsets[None]).reshape(-1, order)
+            offsets = (steps + offsets[None]).reshape(loop.factor * len(offsets), order)
         self.offsets = offsets
         self.mesh_x, self.mesh_y = mesh_x, mesh_y
-        _, self.group = np.unique(offsets, axis=0, return_inverse=True)
+        # a column of zeros, so that a tensor without ranks has something to compare
+        _, self.group = np.unique(np.pad(offsets, ((0, 0), (0, 1))), axis=0, return_inverse=True)
         self.group = self.group.reshape(-1)
 
     @property

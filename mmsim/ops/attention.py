@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from mmsim.errors import InputError
 from mmsim.layer import Layer, Tensor
-from mmsim.ops.nests import Problems, matrix_product, nest, operand, place, reads, writes
+from mmsim.ops.nests import Access, Problems, matrix_product, nest, operand, place, reads, writes
 from mmsim.ops.reduction import SOFTMAX_OPS
 from mmsim.ops.rule import Rule
 from mmsim.size import Size, at, concrete, product
@@ -71,25 +71,28 @@ def multi_head(layer: Layer) -> Problems:
     other = replace(query, name="k", shape=(*many, keys, head))
     mask = layer.operand("attn_mask")
     masks = mask if mask is not None and len(mask.shape) == 2 else None
-    projections = [(t, name) for t, name in ((query, "query"), (key, "key"), (value, "value"))]
     found: Problems = ()
-    for tensor, name in _shared(projections):
+    for tensor, name in _shared((query, "query"), (key, "key"), (value, "value")):
         columns = width * len(name.split("+"))
         rows, bits = product(tensor.shape[:-1]), (tensor.bits, query.bits, query.bits)
         found += matrix_product(rows, columns, tensor.shape[-1], bits=bits, name=f"{name} projection")
     found += attention(split, other, other, split, mask=masks)
-    rows, bits = length * batch, (query.bits, query.bits, layer.output.bits)
-    found += matrix_product(rows, width, width, bits=bits, name="output projection")
+    bits = (query.bits, query.bits, layer.output.bits)
+    found += matrix_product(length * batch, width, width, bits=bits, name="output projection")
     if layer.attr("need_weights", False) and layer.attr("average_attn_weights", True) and len(layer.outputs) > 1:
-        scores = replace(query, name="weights", shape=(*many, length, keys))
-        averaged = replace(scores, name="average", shape=(*many[:-1], 1, length, keys))
-        axis = len(many) - 1
-        accesses = (*reads(scores, shape=scores.shape), *writes(averaged, shape=scores.shape))
-        found += nest("vector", "reduction", scores.shape, accesses, over=(axis,), name="average over heads")
+        found += _averaged(replace(query, name="weights", shape=(*many, length, keys)))
     return found
 
 
-def _shared(projections: list[tuple[Tensor, str]]) -> list[tuple[Tensor, str]]:
+def _averaged(weights: Tensor) -> Problems:
+    """The attention weights' mean over heads, which callers of ``need_weights`` get."""
+    heads = len(weights.shape) - 3
+    mean = Access("Outputs", weights.bits, tuple(1 if a == heads else s for a, s in enumerate(weights.shape)), True)
+    accesses = (*reads(weights, shape=weights.shape), mean)
+    return nest("vector", "reduction", weights.shape, accesses, over=(heads,), name="average over heads")
+
+
+def _shared(*projections: tuple[Tensor, str]) -> list[tuple[Tensor, str]]:
     """Projections of the same tensor done as one product: query+key+value in self-attention."""
     merged: dict[str, tuple[Tensor, str]] = {}
     for tensor, name in projections:

@@ -6,9 +6,8 @@ convolution's input gradient is a transposed convolution, and its weight gradien
 the output's gradient as kernel. A vector operation reads the gradient of its result and what it had read,
 and writes the gradients of its operands; its derivative costs what the function costs, and one product.
 
-A backward layer is called ``aten.<kind>_backward``; its attributes say of which op (``forward``),
- the names of that op's
-operands in order (``order``), and the gradients it gives (``of``), which are its outputs. Its operands are the
+A backward layer is called ``aten.<kind>_backward``; its attributes say of which op (``forward``), what that op
+read (``read``), and of which operands it gives the gradients (``of``), its outputs. Its operands are the
 gradients of the results (``grad.0``, ...), and the forward operands whose values it needs.
 """
 
@@ -20,6 +19,7 @@ from typing import cast
 from mmsim.errors import InputError
 from mmsim.layer import Attr, Layer, Role, Tensor
 from mmsim.ops import movement, views
+from mmsim.ops.exchange import exchanged
 from mmsim.ops.nests import Access, Problems, distinct, nest, place, reads, writes
 from mmsim.ops.table import counted
 from mmsim.problem import DataSpace, Problem
@@ -36,10 +36,12 @@ LINEAR = ADDITIONS | frozenset(
 """Operations whose derivative does not depend on the operands: these need not be kept."""
 
 PLACED = frozenset(
-    {"embedding", "gather", "index", "index_select", "take", "take_along_dim", "__getitem__", "masked_select", "max",
-     "min",
-     "amax", "amin", "median", "sort", "topk", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool2d_with_indices",
-     "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "kthvalue", "aminmax", "cummax", "cummin"}
+    {
+        "embedding", "gather", "index", "index_select", "take", "take_along_dim", "__getitem__", "masked_select", "max",
+        "min", "amax", "amin", "aminmax", "median", "sort", "topk", "kthvalue", "cummax", "cummin", "max_pool1d",
+        "max_pool2d", "max_pool3d", "max_pool2d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d",
+        "adaptive_max_pool3d",
+    }
 )  # fmt: skip
 """Operations that pick elements: their gradients are added at the places picked, in a tensor of zeros."""
 
@@ -117,8 +119,6 @@ def kept(forward: Layer, wanted: tuple[str, ...]) -> tuple[tuple[str, Tensor], .
 # --- products ----------------------------------------------------------------------------------------
 
 _LATER = frozenset({"addmm", "baddbmm", "addmv", "addbmm"})  # their first operand is not part of the product
-_CLASSES = {(True, True, True): "B", (True, False, True): "M", (False, True, True): "N", (True, True, False): "K"}
-"""(in Inputs, in Weights, in Outputs) -> the dimension of a matrix product."""
 
 
 def _of_product(problem: Problem, forward: Layer, wanted: frozenset[str], *, is_first: bool) -> Problems:
@@ -142,54 +142,15 @@ def _factors(problem: Problem, forward: Layer, *, is_first: bool) -> tuple[str |
         return None, names[2] if problem.name == "weights x value" else names[1]
     if problem.name == "input1 x weight":
         return names[0], names[2]
-    if problem.name in ("input product", "recurrent product", "later recurrent product", "projection"):
-        return names[0] if is_first else None, None
+    if problem.name.endswith(("recurrent product", "projection")):
+        return None, None
+    if problem.name == "input product":
+        return names[0] if is_first else None, None  # of later layers the input is the layer before
     if forward.kind in _LATER:
         return names[1], names[2]
     if forward.kind == "__rmatmul__":
         return names[1], names[0]
     return names[0], names[1]
-
-
-def exchanged(problem: Problem, target: str) -> Problem:
-    """The product that gives the gradient of `target` (``Inputs`` or ``Weights``): it changes places with ``Outputs``.
-
-    A matrix product keeps Timeloop's letters, M N of the result and K summed. Of a convolution the input gradient
-    exchanges C and M; the weight gradient keeps the letters, and sums over N, P and Q.
-    """
-    spaces = {space.name: space for space in problem.data_spaces}
-    changed = {**spaces, target: spaces["Outputs"], "Outputs": spaces[target]}
-    named = tuple(replace(changed[name], name=name, is_output=name == "Outputs") for name in spaces)
-    if problem.family == "matmul":
-        letters = {d: _CLASSES[tuple(d in s.dims for s in (named[1], named[0], named[2]))] for d, _ in problem.dims}  # type: ignore[index]
-    elif target == "Inputs":
-        letters = {"C": "M", "M": "C"}
-    else:
-        letters = {}
-    return _renamed(replace(problem, data_spaces=named, name=f"gradient of {target.lower()}"), letters)
-
-
-def _renamed(problem: Problem, letters: dict[str, str]) -> Problem:
-    """The problem with its dimensions renamed, in the family's usual order."""
-    sizes = {letters.get(dim, dim): size for dim, size in problem.dims}
-    order = (
-        [d for d in ("B", "M", "N", "K") if d in sizes] if problem.family == "matmul" else _conv_order(problem, letters)
-    )
-
-    def space(old: DataSpace) -> DataSpace:
-        ranks = tuple(tuple((letters.get(dim, dim), c) for dim, c in rank) for rank in old.projection)
-        return replace(old, projection=ranks)
-
-    return replace(
-        problem,
-        dims=tuple((dim, sizes[dim]) for dim in order),
-        data_spaces=tuple(space(old) for old in problem.data_spaces),
-    )
-
-
-def _conv_order(problem: Problem, letters: dict[str, str]) -> list[str]:
-    dims = {letters.get(dim, dim) for dim, _ in problem.dims}
-    return [dim for dim in "GCMRSTNPQO" if dim in dims]
 
 
 def _of_bias(forward: Layer, bias: Tensor) -> Problems:

@@ -111,16 +111,16 @@ def deformable(layer: Layer) -> Problems:
     weight = operand(layer, "weight", position=1)
     data = first(layer)
     groups = concrete(data.shape[1]) // concrete(weight.shape[1])
-    stride = integers((layer.attr("stride_h", 1), layer.attr("stride_w", 1)), 2)
-    dilation = integers((layer.attr("dilation_h", 1), layer.attr("dilation_w", 1)), 2)
+    stride = integers(layer.attr("stride", (layer.attr("stride_h", 1), layer.attr("stride_w", 1))), 2)
+    dilation = integers(layer.attr("dilation", (layer.attr("dilation_h", 1), layer.attr("dilation_w", 1))), 2)
     return windowed_product(data, weight, layer.output, stride=stride, dilation=dilation, groups=groups)
 
 
 ROWS: dict[str, Rule] = {
     **dict.fromkeys(
         (
-            "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "convolution_overrideable",
-            "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "mkldnn_convolution", "cudnn_convolution",
+            "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "convolution_overrideable", "conv_transpose1d",
+            "conv_transpose2d", "conv_transpose3d", "mkldnn_convolution", "cudnn_convolution",
             "cudnn_convolution_transpose", "slow_conv_transpose2d", "slow_conv_transpose3d", "conv_depthwise3d",
             "_conv_depthwise2d", "thnn_conv2d", "_slow_conv2d_forward", "slow_conv3d",
         ),

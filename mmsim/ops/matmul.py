@@ -25,8 +25,8 @@ def linear(layer: Layer) -> Problems:
     """``x @ weight.T + bias``: M rows of x, K inputs, N outputs."""
     x, weight = first(layer), operand(layer, "weight", position=1)
     k, n = weight.shape[-1], weight.shape[0] if len(weight.shape) == 2 else 1
-    bits = (x.bits, weight.bits, layer.output.bits)
-    return matrix_product(product(x.shape[:-1]), n, k, bits=bits)
+    bits, is_complex = (x.bits, weight.bits, layer.output.bits), _is_complex(layer.output)
+    return matrix_product(product(x.shape[:-1]), n, k, bits=bits, is_complex=is_complex)
 
 
 def matmul(layer: Layer) -> Problems:
@@ -54,7 +54,12 @@ def multiplied(left: Tensor, right: Tensor, out: Tensor, *, name: str = "") -> P
         sizes.update(kept)
         own.append([*(label for label, _ in kept), *last])
     result = [*labels, "m", "n"]
-    return contraction(own[0], own[1], result, sizes, bits=(left.bits, right.bits, out.bits), name=name)
+    bits = (left.bits, right.bits, out.bits)
+    return contraction(own[0], own[1], result, sizes, bits=bits, is_complex=_is_complex(out), name=name)
+
+
+def _is_complex(tensor: Tensor) -> bool:
+    return tensor.dtype.startswith("complex")
 
 
 def contraction(
@@ -64,6 +69,7 @@ def contraction(
     sizes: Mapping[str, Size],
     *,
     bits: tuple[int, int, int],
+    is_complex: bool = False,
     name: str = "",
 ) -> Problems:
     """The product of two tensors with these indices; every index is in the result or in both operands."""
@@ -73,7 +79,7 @@ def contraction(
 
     batch, k = size_of(a=True, b=True, c=True), size_of(a=True, b=True, c=False)
     m, n = size_of(a=True, b=False, c=True), size_of(a=False, b=True, c=True)
-    return matrix_product(m, n, k, batch=batch, bits=bits, name=name)
+    return matrix_product(m, n, k, batch=batch, bits=bits, is_complex=is_complex, name=name)
 
 
 def added(layer: Layer) -> Problems:
@@ -124,7 +130,7 @@ def einsum(layer: Layer) -> Problems:
         if all(sizes[i] == 1 for i in {*left, *right} - {*meeting}):  # nothing to sum: elementwise, as torch does it
             found += _multiplied_elementwise(left, right, meeting, sizes, widths)
         else:
-            found += contraction(left, right, meeting, sizes, bits=widths)
+            found += contraction(left, right, meeting, sizes, bits=widths, is_complex=_is_complex(layer.output))
         left = meeting
     return tuple(found)
 

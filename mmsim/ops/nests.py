@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import log2
 
 from mmsim.errors import InputError
 from mmsim.layer import Attr, Layer, Tensor
@@ -105,9 +106,16 @@ def matrix_product(
     bits: tuple[int, int, int],
     batch: Size = 1,
     instances: Size = 1,
+    is_complex: bool = False,
     name: str = "",
 ) -> Problems:
-    """``Outputs[B, M, N] = Inputs[B, M, K] x Weights[B, K, N]``; `bits` of inputs, weights, outputs."""
+    """``Outputs[B, M, N] = Inputs[B, M, K] x Weights[B, K, N]``; `bits` of inputs, weights, outputs.
+
+    A complex product is a real one of (real, imaginary) pairs, ``[a -b; b a]`` for each weight: twice N and K, and
+    half the weights in memory.
+    """
+    if is_complex:
+        n, k, bits = 2 * n, 2 * k, (bits[0] // 2, bits[1] // 2, bits[2] // 2)
     if any(size == 0 for size in (m, n, k, batch, instances)):
         return ()
     lead: tuple[str, ...] = () if batch == 1 else ("B",)
@@ -117,8 +125,11 @@ def matrix_product(
     def space(label: str, ranks: tuple[str, ...], width: int, is_output: bool = False) -> DataSpace:
         return DataSpace(label, tuple(((dim, 1),) for dim in (*lead, *ranks)), width, is_output)
 
+    weights = space("Weights", ("K", "N"), bits[1])
+    if is_complex:
+        weights = replace(weights, extents=(*(sizes[dim] for dim in lead), k, scaled(n, Fraction(1, 2))))
     spaces = (
-        space("Weights", ("K", "N"), bits[1]),
+        weights,
         space("Inputs", ("M", "K"), bits[0]),
         space("Outputs", ("M", "N"), bits[2], is_output=True),
     )
@@ -176,6 +187,11 @@ def scaled(size: Size, factor: Fraction) -> Size:
     if isinstance(size, int):
         return int(size * factor)
     return size * factor
+
+
+def log2_of(size: Size) -> float:
+    """log2 of a size; of a symbolic one as if it were 1024, until `Layer.at` gives it a value."""
+    return log2(max(size, 2)) if isinstance(size, int) else 10.0
 
 
 def place(layer: Layer) -> str:

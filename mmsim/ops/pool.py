@@ -8,25 +8,34 @@ from __future__ import annotations
 from fractions import Fraction
 
 from mmsim.errors import InputError
-from mmsim.layer import Layer, Tensor
+from mmsim.layer import Attr, Layer, Tensor
 from mmsim.ops.conv import WINDOWS
-from mmsim.ops.nests import Problems, first, integers, place
+from mmsim.ops.nests import Access, Problems, first, integers, nest, place
 from mmsim.ops.rule import Rule
 from mmsim.problem import DataSpace, Problem, Rank
-from mmsim.size import Size, product
+from mmsim.size import Polynomial, Size, product
 
 
 def pool(layer: Layer) -> Problems:
     """max_pool, avg_pool, lp_pool 1d/2d/3d, with or without indices."""
     rank = _rank(layer)
-    kernel = integers(layer.attr("kernel_size"), rank)
+    kernel = _lengths(layer.attr("kernel_size"), rank)
     stride = layer.attr("stride")
-    return windows(
-        layer,
-        kernel=kernel,
-        stride=kernel if stride in (None, ()) else integers(stride, rank),
-        dilation=integers(layer.attr("dilation"), rank),
-    )
+    steps = _steps(kernel, layer) if stride in (None, ()) else _steps(_lengths(stride, rank), layer)
+    return windows(layer, kernel=kernel, stride=steps, dilation=integers(layer.attr("dilation"), rank))
+
+
+def _lengths(value: Attr, rank: int) -> tuple[Size, ...]:
+    """A kernel's size along each axis; ``x.shape[2:]`` may be symbolic."""
+    given = value if isinstance(value, tuple) else (value,)
+    found = tuple(v for v in given if isinstance(v, (int, Polynomial)))
+    return found * rank if len(found) == 1 else found
+
+
+def _steps(stride: tuple[Size, ...], layer: Layer) -> tuple[int | None, ...]:
+    """Strides as numbers, or None for a symbolic one; along an axis of one window no step is ever taken."""
+    taken = (1 if out == 1 else step for step, out in zip(stride, layer.output.shape[-len(stride) :], strict=True))
+    return tuple(step if isinstance(step, int) else None for step in taken)
 
 
 def adaptive(layer: Layer) -> Problems:
@@ -34,31 +43,36 @@ def adaptive(layer: Layer) -> Problems:
     rank = _rank(layer)
     sizes = zip(first(layer).shape[-rank:], layer.output.shape[-rank:], strict=True)
     kernel = tuple(_window(size, out) for size, out in sizes)
-    stride = tuple(step if isinstance(step, int) else 1 for step in kernel)
-    return windows(layer, kernel=kernel, stride=stride, dilation=(1,) * rank)
+    return windows(layer, kernel=kernel, stride=_steps(kernel, layer), dilation=(1,) * rank)
 
 
-def windows(layer: Layer, *, kernel: tuple[Size, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Problems:
-    """Every output over its window of the input."""
+def windows(
+    layer: Layer, *, kernel: tuple[Size, ...], stride: tuple[int | None, ...], dilation: tuple[int, ...]
+) -> Problems:
+    """Every output over its window of the input; without a stride the windows lie side by side."""
     x, outputs, rank = first(layer), layer.outputs, len(kernel)
     sizes: dict[str, Size] = {"N": product(x.shape[:-rank])}
     window: list[Rank] = []
     point: list[Rank] = []
+    extents: list[Size] = []
     for axis, (position, step) in zip(range(rank - 1, -1, -1), WINDOWS, strict=False):
         sizes[position], sizes[step] = outputs[0].shape[axis - rank], kernel[axis]
-        window.insert(0, ((step, dilation[axis]), (position, stride[axis])))
         point.insert(0, ((position, 1),))
+        taken = stride[axis]
+        if taken is None:  # the axis as (window, place in it)
+            window[:0], extents[:0] = [((position, 1),), ((step, 1),)], [sizes[position], kernel[axis]]
+        else:
+            window.insert(0, ((step, dilation[axis]), (position, taken)))
+            extents.insert(0, x.shape[axis - rank])
     if any(size == 0 for size in sizes.values()):
         return ()
-    reading = DataSpace("Inputs", ((("N", 1),), *window), x.bits, extents=(sizes["N"], *x.shape[-rank:]))
+    reading = DataSpace("Inputs", ((("N", 1),), *window), x.bits, extents=(sizes["N"], *extents))
     writing = (_output(out, i, point) for i, out in enumerate(outputs))
     return (Problem("vector", tuple(sizes.items()), (reading, *writing), "pool"),)
 
 
 def unpool(layer: Layer) -> Problems:
     """max_unpool: every input value goes to its index; the rest of the output is zero."""
-    from mmsim.ops.nests import Access, nest
-
     out = layer.output
     shape = (out.elements,)
     accesses = [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import ceil, log2
+from math import ceil
 
 from mmsim.layer import Layer
-from mmsim.ops.nests import Access, Problems, first, nest, operand
+from mmsim.ops.nests import Access, Problems, first, log2_of, nest, operand
 from mmsim.ops.rule import Rule
-from mmsim.size import concrete, product
+from mmsim.size import product
 
 
 def distances(layer: Layer) -> Problems:
@@ -34,7 +34,7 @@ def search(layer: Layer) -> Problems:
     """bucketize, searchsorted, isin: a binary search in the sorted list for every value."""
     values, listed = _values_and_list(layer)
     out = layer.output
-    steps = max(1, ceil(log2(concrete(layer.tensors[listed].shape[-1]) + 1)))
+    steps = ceil(log2_of(layer.tensors[listed].shape[-1] + 1))
     shape = (out.elements,)
     table = layer.tensors[listed]
     accesses = (

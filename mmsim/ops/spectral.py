@@ -7,13 +7,13 @@ point of the nest is one element of one transform, so a point costs 5 log2 n, ro
 from __future__ import annotations
 
 from fractions import Fraction
-from math import ceil, log2
+from math import ceil
 
 from mmsim.errors import InputError
-from mmsim.layer import Layer, Tensor
-from mmsim.ops.nests import Access, Problems, axes, first, nest, place, scaled
+from mmsim.layer import Layer
+from mmsim.ops.nests import Access, Problems, axes, first, log2_of, nest, place, scaled
 from mmsim.ops.rule import Rule
-from mmsim.size import Size, product
+from mmsim.size import Polynomial, Size, product
 
 
 def transform(layer: Layer) -> Problems:
@@ -23,10 +23,11 @@ def transform(layer: Layer) -> Problems:
     real = not (x.dtype.startswith("complex") and out.dtype.startswith("complex"))
     over = axes(_dims(layer), len(shape))
     points = layer.attr("n")
-    if isinstance(points, int) and len(over) == 1:
+    if isinstance(points, (int, Polynomial)) and len(over) == 1:
         shape[over[0]] = points
-    n = product(shape[axis] for axis in over)
-    return _transformed(layer, x, out, tuple(shape), over, n, real=real)
+    ops = _ops(product(shape[axis] for axis in over), real=real)
+    accesses = (Access("Inputs", x.bits, x.shape), Access("Outputs", out.bits, out.shape, is_output=True))
+    return nest("vector", "fft", shape, accesses, over=over, ops=ops)
 
 
 def short_time(layer: Layer) -> Problems:
@@ -43,17 +44,8 @@ def short_time(layer: Layer) -> Problems:
     return nest("vector", "fft", shape, accesses, ops=1 + _ops(n, real=True))
 
 
-def _transformed(
-    layer: Layer, x: Tensor, out: Tensor, shape: tuple[Size, ...], over: tuple[int, ...], n: Size, *, real: bool
-) -> Problems:
-    if not isinstance(n, int):
-        raise InputError(f"{layer.op} at {place(layer)} transforms {n} points: give the size a value")
-    accesses = (Access("Inputs", x.bits, x.shape), Access("Outputs", out.bits, out.shape, is_output=True))
-    return nest("vector", "fft", shape, accesses, over=over, ops=_ops(n, real=real))
-
-
-def _ops(n: int, *, real: bool) -> int:
-    return max(1, ceil((2.5 if real else 5) * log2(max(n, 2))))
+def _ops(n: Size, *, real: bool) -> int:
+    return ceil((2.5 if real else 5) * log2_of(n))
 
 
 def _dims(layer: Layer) -> int | tuple[int, ...] | None:

@@ -7,6 +7,7 @@ from mmsim.layer import Layer
 from mmsim.ops import (
     attention,
     conv,
+    gradients,
     linalg,
     loss,
     matmul,
@@ -27,7 +28,7 @@ from mmsim.ops.rule import Rule
 
 FAMILIES = (
     conv, matmul, attention, recurrent, vector, reduction, norm, pool, movement, resample, spectral, linalg, search,
-    loss, views, optimizer,
+    loss, views, optimizer, gradients,
 )  # fmt: skip
 TABLE: dict[str, Rule] = {kind: rule for family in FAMILIES for kind, rule in family.ROWS.items()}
 """kind -> the function that counts it."""

@@ -1,0 +1,108 @@
+"""What `mmsim validate network` shows: each measurement's graph traced again, and the tables of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmsim.cli.source import Source
+
+if TYPE_CHECKING:
+    from mmsim.arch.model import Arch
+    from mmsim.graph import Graph
+    from mmsim.measurement import Measurement
+    from mmsim.validate_network import Comparison
+
+
+def comparisons(measured: Sequence[Measurement], arch: Arch, dump: Path | None) -> list[Comparison]:
+    """Every measurement beside its prediction; a network that was measured several times is traced once."""
+    from mmsim.report import progress
+    from mmsim.validate_network import compare
+
+    graphs: dict[Source, Graph] = {}
+    found = []
+    with progress.bar("predicting", len(measured)) as step:
+        for one in measured:
+            source = Source(str(dump)) if dump is not None else _source(one)
+            if source not in graphs:
+                graphs[source] = source.graph()
+            found.append(compare(one, graphs[source], arch))
+            step(one.workload)
+    return found
+
+
+def _source(measured: Measurement) -> Source:
+    named = measured.source
+    return Source(
+        spec=named.network,
+        fusion=named.fusion,
+        modality=named.modality,
+        end_to_end=named.end_to_end,
+        host_costs=named.host_costs,
+        knobs=tuple(f"{name}={value}" for name, value in named.knobs.items()),
+        inputs=tuple(f"{name}={value}" for name, value in named.inputs.items()),
+        stages=tuple(f"{path}={stage}" for path, stage in named.stages.items()),
+    )
+
+
+def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:
+    """Errors of all, the stages of each, the worst layers and the claims."""
+    from mmsim.report.table import percent, show, si
+
+    kinds = {"layers": value["all"]["layers"], "stages": value["all"]["stages"], "networks": value["all"]["networks"]}
+    columns = ("rows", "MAPE %", "median %", "p90 %", "bias %", "by time %", "rank correlation")
+    keys = ("mape_percent", "median_percent", "p90_percent", "bias_percent", "weighted_percent")
+    show(
+        f"Predicted on {found[0].predicted.arch.name}, measured on {found[0].measured.machine.name}",
+        ("of", *columns),
+        [
+            (kind, e["rows"], *(f"{e[key]:.1f}" for key in keys), f"{e['spearman']:.4f}")
+            for kind, e in kinds.items()
+            if e
+        ],
+    )
+    rows = []
+    for comparison in found:
+        noise = percent(comparison.measured.device_s.relative)
+        for pair in (comparison.network, *comparison.stages):
+            error = f"{100 * pair.error:+.1f} %"
+            name = comparison.title if pair is comparison.network else f"  {pair.label}"
+            rows.append((name, si(pair.measured_s, "s"), si(pair.predicted_s, "s"), error, noise))
+            noise = ""
+    show("Networks and stages", ("", "measured", "predicted", "error", "noise"), rows)
+    worst = sorted((row for c in found for row in c.layers), key=lambda row: -row.missed_s)[:10]
+    show(
+        "Layers that miss the most time",
+        ("layer", "op", "stage", "measured", "predicted", "error", "bound", "MACs", "bytes"),
+        [
+            (
+                row.name, row.op, row.stage, si(row.measured_s, "s"), si(row.predicted_s, "s"),
+                f"{100 * row.pair.error:+.0f} %", row.bound, si(row.macs), si(row.bytes, "B"),
+            )
+            for row in worst
+        ],
+    )  # fmt: skip
+    _claims(value["claims"])
+
+
+def _claims(found: Sequence[dict[str, Any]]) -> None:
+    from mmsim.report.table import show
+
+    if not found:
+        return
+    verdict = {True: "holds", False: "does not"}
+    show(
+        "The paper's claims",
+        ("claim", "about", "figure", "measured", "predicted", "in measurement", "in prediction"),
+        [
+            (
+                c["name"], c["about"], c["figure"], f"{c['measured']:.3g}", f"{c['predicted']:.3g}",
+                verdict[c["holds_measured"]], verdict[c["holds_predicted"]],
+            )
+            for c in found
+        ],
+    )  # fmt: skip
+    click.echo(f"{sum(c['holds_measured'] == c['holds_predicted'] for c in found)} of {len(found)} claims agree")

@@ -1,0 +1,100 @@
+"""Many measurements in one go: every variant at every batch, format and mode, one file each, resumable."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from mmsim import files
+from mmsim.errors import InputError
+from mmsim.measurement import Measurement, Mode, Source, dump, load
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One measurement of a sweep, and the name of its file."""
+
+    source: Source
+    variant: str
+    batch: int
+    dtype: str
+    mode: Mode
+
+    @property
+    def file(self) -> str:
+        """``av_mnist.concat.b40.float32.eager.json``."""
+        return f"{self.source.network}.{self.variant}.b{self.batch}.{self.dtype}.{self.mode}.json"
+
+
+@dataclass
+class Outcome:
+    """What became of a sweep: files written now, files that stood already, and what could not be measured."""
+
+    measured: list[str] = field(default_factory=list)
+    stood: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def plan(
+    networks: Iterable[str], batches: Sequence[int], dtypes: Sequence[str], modes: Sequence[Mode]
+) -> list[Planned]:
+    """All variants of these workloads at all these settings; small batches first."""
+    from mmsim.workloads import get
+
+    variants = [
+        (_source(name, arguments), variant) for name in networks for variant, arguments in get(name).variants().items()
+    ]
+    settings = product(sorted(batches), dtypes, modes)
+    return [Planned(s, v, batch, dtype, mode) for batch, dtype, mode in settings for s, v in variants]
+
+
+def run(
+    planned: Sequence[Planned],
+    folder: Path,
+    measure: Callable[[Planned], Measurement],
+    progress: Callable[[str], None] = lambda name: None,
+) -> Outcome:
+    """Measure what `folder` does not hold yet. A file that exists and loads is not measured again.
+
+    What does not fit into memory, or cannot run in a mode, is reported and the sweep goes on.
+    """
+    outcome = Outcome()
+    for item in planned:
+        progress(item.file)
+        path = files.inside(folder, item.file)
+        if _stands(path):
+            outcome.stood.append(item.file)
+            continue
+        try:
+            dump(measure(item), path)
+            outcome.measured.append(item.file)
+        except (InputError, RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            outcome.failed[item.file] = " ".join(str(error).split())[:300] or type(error).__name__
+        _release()
+    return outcome
+
+
+def _source(network: str, arguments: dict[str, object]) -> Source:
+    knobs = {name: value for name, value in arguments.items() if name not in Source.__struct_fields__}
+    named = {name: value for name, value in arguments.items() if name not in knobs}
+    return Source(network, knobs=knobs, **named)  # type: ignore[arg-type]  # arguments of `Workload.network`
+
+
+def _stands(path: Path) -> bool:
+    try:
+        load(path)
+    except InputError:
+        return False
+    return True
+
+
+def _release() -> None:
+    """Give memory back before the next network is built."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

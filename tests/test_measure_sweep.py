@@ -1,0 +1,101 @@
+"""A sweep writes one file a run, survives an interruption, and does not repeat what stands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmsim import cli
+from mmsim.errors import InputError
+from mmsim.measure import sweep
+from mmsim.measure.session import Options, Rule, measure
+from mmsim.measure.subject import prepare
+from mmsim.measure.sweep import Planned
+from mmsim.measurement import Measurement, load
+
+PLANNED = sweep.plan(("av_mnist",), (40, 1), ("float32",), ("eager",))
+QUICK = Rule(repeats=2, least_runs=1, warmup_runs=1, warmup_s=0.0, budget_s=0.1)
+
+
+def toy(planned: Planned) -> Measurement:
+    module = torch.nn.Linear(4, 4)
+    subject = prepare(module, {"input": torch.randn(2, 4)}, {"": "head"}, "float32", torch.device("cpu"))
+    return measure(subject, QUICK, Options(planned.batch, planned.dtype, planned.source))
+
+
+def test_the_plan_holds_every_variant_once_small_batches_first() -> None:
+    from mmsim.workloads import get
+
+    assert len({p.file for p in PLANNED}) == len(PLANNED) == 2 * len(get("av_mnist").variants())
+    assert PLANNED[0].file == "av_mnist.concat.b1.float32.eager.json"
+    assert PLANNED[-1].batch == 40
+    assert {p.variant: p.source.knobs for p in PLANNED}["uni_image_6"] == {"uni_image_channels": 6}
+
+
+def test_an_interrupted_sweep_resumes(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def interrupted(planned: Planned) -> Measurement:
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(planned.file)
+        return toy(planned)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(PLANNED[:6], tmp_path, interrupted)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(calls)  # three whole files and nothing else
+    damaged = tmp_path / calls[1]
+    damaged.write_text(damaged.read_text()[:100])
+    outcome = sweep.run(PLANNED[:6], tmp_path, toy)
+    assert outcome.stood == [calls[0], calls[2]]
+    assert len(outcome.measured) == 4 and calls[1] in outcome.measured
+    assert all(load(path).workload == "" for path in tmp_path.iterdir())
+
+
+def test_what_does_not_fit_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    def crowded(planned: Planned) -> Measurement:
+        if planned is PLANNED[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+        if planned is PLANNED[1]:
+            raise InputError("a CUDA graph needs --device cuda", field="--mode")
+        return toy(planned)
+
+    outcome = sweep.run(PLANNED[:3], tmp_path, crowded)
+    assert list(outcome.failed.values()) == [
+        "CUDA out of memory. Tried to allocate 20 GiB", "--mode: a CUDA graph needs --device cuda",
+    ]  # fmt: skip
+    assert outcome.measured == [PLANNED[2].file]
+
+
+def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "runs")
+    quick = ("--repeats", "1", "--seconds", "0.1", "--threads", "1", "--json")
+    for expected in ("measured", "stood"):
+        monkeypatch.setattr(sys, "argv", ["mmsim", "measure", "vision_touch", "--all", "-o", folder, *quick])
+        assert cli._run() == 0
+        found = json.loads(capsys.readouterr().out)
+        assert len(found[expected]) == 7 and not found["failed"]
+    assert load(tmp_path / "runs" / "vision_touch.uni_force.b1.float32.eager.json").source.modality == "force"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--all",), "-o: --all needs a folder"),
+        ((), "give a network or --all"),
+        (("av_mnist", "--batch", "1", "--batch", "2"), "--batch: only one, unless with --all"),
+        (("av_mnist", "--all", "--fusion", "sum", "-o", "x"), "--all takes every variant"),
+        (("nothing", "--all", "-o", "x"), "nothing"),
+    ],
+)
+def test_bad_requests_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mmsim", "measure", *arguments])
+    assert cli._run() == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
