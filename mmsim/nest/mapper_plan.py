@@ -312,7 +312,7 @@ class Plan:
         return box(self.ranks[space], tile)
 
     def least_slide(self, space: int, tile: Array) -> Array:
-        """(R) the least share of a data space's words that sliding windows may leave."""
+        """(R) the least share of a data space's words that a sliding window may leave; one dimension slides."""
         share = np.ones(tile.shape[1])
         sizes = self.space.sizes
         count = np.ceil(sizes[:, None] / tile)
@@ -320,7 +320,7 @@ class Plan:
             if len(rank) == 2:
                 whole = rank_sum(rank, sizes, count)
                 kept = [count[d] * overlap_sum(rank, d, sizes, tile, tile[d]) for d, _ in rank]
-                share = share * (1 - np.maximum(*kept) / whole)
+                share = np.minimum(share, 1 - np.maximum(*kept) / whole)
         return share
 
     def fans_ahead(self, k: int, flow: Flow) -> int:
