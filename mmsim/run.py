@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
-from mmsim import gpu, schedule
+from mmsim import cpu, gpu, schedule
 from mmsim.arch.model import Arch
 from mmsim.gpu import Mode
 from mmsim.graph import Graph
@@ -154,6 +154,8 @@ def run(
         if best:
             bests = _solved(graph, arch, "latency", solve, progress)
             costs = tuple(_with_best(cost, graph, bests) for cost in costs)
+    elif arch.cpu is not None:
+        costs = _on_cpu(graph, arch, arch.cpu.power_w)
     else:
         solutions = _solved(graph, arch, objective, solve, progress)
         costs = tuple(_on_accelerator(layer, graph, solutions) for layer in graph.layers)
@@ -232,6 +234,31 @@ def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
         kernels=sum(kernel.count for kernel in time.kernels),
         utilization=0.0,
     )
+
+
+def _on_cpu(graph: Graph, arch: Arch, power_w: float) -> tuple[LayerCost, ...]:
+    """Every layer's cost as PyTorch on a CPU runs it."""
+    weights = {tensor.name: tensor.bytes for layer in graph.layers for tensor in layer.weights}
+    largest = max((concrete(tensor.bytes) for layer in graph.layers for tensor in layer.outputs), default=0)
+    where = cpu.site(arch, sum(concrete(size) for size in weights.values()), largest)
+    costs = []
+    for layer in graph.layers:
+        problems = graph.problems(layer)
+        time = cpu.layer_time(layer, problems, where)
+        costs.append(
+            LayerCost(
+                layer=layer,
+                macs=sum(concrete(problem.macs) for problem in problems),
+                latency_s=time.seconds,
+                kernel_s=time.seconds,
+                host_s=time.dispatch_s,
+                energy_j=time.seconds * power_w,
+                bound=time.bound,
+                kernels=len(problems),
+                utilization=0.0,
+            )
+        )
+    return tuple(costs)
 
 
 def _with_best(cost: LayerCost, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:

@@ -12,7 +12,7 @@ FLOORS = (
     ("errors", "_yaml"),
     ("files", "size"),
     ("layer", "problem", "arch", "solution"),
-    ("ops", "nest", "gpu", "energy"),
+    ("ops", "nest", "gpu", "cpu", "energy"),
     ("graph", "emit", "measurement"),
     ("training", "tracing", "schedule", "backends", "layer_dump"),
     ("run", "measure", "dumps"),

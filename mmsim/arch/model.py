@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from mmsim.arch.cpu import Cpu
     from mmsim.arch.device import Device
 
 Relation: TypeAlias = Literal["=", "<=", ">="]
@@ -129,7 +130,7 @@ class Arch:
 
     `energy_pj` maps component name -> action (read, write, update, leak, compute) -> pJ per action,
     `area_um2` component name -> one instance's area; both may be empty, then `mmsim.energy` gives
-    them. A GPU adds `device`: what Timeloop cannot say.
+    them. A GPU adds `device` and a CPU `cpu`: what Timeloop cannot say.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Arch:
     area_um2: Mapping[str, float] = field(default_factory=dict)
     vector: VectorUnit | None = None
     device: Device | None = None
+    cpu: Cpu | None = None
     description: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)
 

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from mmsim import files
 from mmsim.arch.arithmetic import number
 from mmsim.arch.constraints import parse_constraints
+from mmsim.arch.cpu import Cpu
 from mmsim.arch.device import Device
 from mmsim.arch.model import Arch, Compute, Fanout, Node, Storage, VectorUnit
 from mmsim.errors import InputError
@@ -81,6 +82,7 @@ class ArchSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     description: str = ""
     vector: VectorSpec | None = None
     device: dict[str, Any] | None = None
+    cpu: dict[str, Any] | None = None
 
 
 def read(path: str | Path) -> Arch:
@@ -123,7 +125,8 @@ def _arch(spec: ArchSpec) -> Arch:
             if level.area_um2 is not None
         },
         vector=_vector(spec.vector, nodes, clock),
-        device=_device(spec.device),
+        device=_part(spec.device, Device, "device"),
+        cpu=_part(spec.cpu, Cpu, "cpu"),
         description=spec.description.strip(),
         sources=spec.sources,
     )
@@ -254,13 +257,17 @@ def _vector(spec: VectorSpec | None, nodes: tuple[Node, ...], clock: float) -> V
     )
 
 
-def _device(value: dict[str, Any] | None) -> Device | None:
+Part = TypeVar("Part", Device, Cpu)
+
+
+def _part(value: dict[str, Any] | None, schema: type[Part], where: str) -> Part | None:
+    """What only a GPU or a CPU has."""
     if value is None:
         return None
     try:
-        return files.check(value, Device, file="")
+        return files.check(value, schema, file="")
     except InputError as error:
-        raise InputError(error.message, field="device" + (f".{error.field}" if error.field else "")) from None
+        raise InputError(error.message, field=where + (f".{error.field}" if error.field else "")) from None
 
 
 def _figure(value: Figure | None, field: str, *, minimum: float, default: float | None = None) -> float:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @partial(source_options, required=False)
 @click.option("--all", "sweep", is_flag=True, help="All variants of NETWORK, or of all workloads, into the folder -o.")
+@click.option("--calibrate", is_flag=True, help="Measure this CPU's constants into the architecture file -o.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--batch", "batches", type=click.IntRange(min=1), multiple=True, default=(1,), show_default=True)
 @click.option("--dtype", "dtypes", multiple=True, default=("float32",), show_default=True, help="Of all tensors.")
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 def command(
     source: Source,
     sweep: bool,
+    calibrate: bool,
     batches: tuple[int, ...],
     dtypes: tuple[str, ...],
     modes: tuple[Mode, ...],
@@ -61,11 +63,16 @@ def command(
     Weights and inputs are random. The file (-o) holds device, software, spread and command, and is
     what `mmsim validate network` compares with a prediction. With --all, --batch, --dtype and --mode
     may be repeated; each run is one file in the folder -o, and a run whose file stands is not repeated.
+
+    --calibrate takes no network: it measures this CPU in a minute, as an architecture for --arch.
     """
     from mmsim.measure.machine import use_threads
     from mmsim.measurement import to_record
 
     use_threads(threads)
+    if calibrate:
+        _calibrate(source, output, as_json)
+        return
     if sweep:
         _sweep(source, batches, dtypes, modes, output, as_json, how)
         return
@@ -113,6 +120,27 @@ def _sweep(
     click.echo(f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed")
     for name, reason in outcome.failed.items():
         click.echo(f"  {name}: {reason}")
+
+
+def _calibrate(source: Source, output: Path | None, as_json: bool) -> None:
+    from mmsim import files
+    from mmsim.arch import spec
+    from mmsim.measure.calibrate import calibrate, steps
+    from mmsim.report import progress
+
+    if source.spec:
+        raise InputError("--calibrate measures the machine, not a network", field=source.spec)
+    with progress.bar("calibrating", steps()) as step:
+        value = calibrate(step)
+    spec.parse(value, file="calibration")
+    if output is not None:
+        files.write_yaml(output, value)
+    if as_json:
+        click.echo(files.to_json(value))
+    elif output is not None:
+        click.echo(f"{value['description']} {output}: use it as --arch {output}")
+    else:
+        click.echo(files.to_yaml(value), nl=False)
 
 
 def _what(source: Source) -> Measured:
