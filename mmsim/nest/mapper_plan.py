@@ -238,8 +238,10 @@ class Plan:
         """The table of slot `k`'s memory, which plans with the same flows into it share."""
         key = tuple(flow for flow in self.flows if flow.boundary.child == k)
         if key not in self.space.tables:
-            self.space.tables[key] = Table(self, k, FEW_CELLS if self.space.has_choice else CELLS)
-        return self.space.tables[key]
+            rough = self.space.has_choice or self.fan_ahead(k) > 1  # fan-outs above hide most of the traffic
+            self.space.tables[key] = Table(self, k, FEW_CELLS if rough else CELLS)
+        table: Table = self.space.tables[key]
+        return table
 
     def _least_cycles(self) -> float:
         """Cycles that computing takes with every unit busy, or a memory that moves every word once."""
