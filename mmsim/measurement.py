@@ -17,8 +17,8 @@ FORMAT, VERSION = "mmsim measurement", 1
 Mode: TypeAlias = Literal["eager", "graph", "compiled"]
 
 
-class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure that was measured `runs` times: its median, the middle half, and the least."""
+class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """A figure that was measured `runs` times: its median, the middle half, and the least; a list in files."""
 
     median: float
     p25: float
@@ -211,7 +211,7 @@ def _check(measured: Measurement) -> None:
     for name in ("batch", "parameters", "macs"):
         if getattr(measured, name) < (name == "batch"):
             raise InputError("must be positive", field=name)
-    if not measured.layers:
+    if not measured.layers and measured.mode != "compiled":
         raise InputError("no layer was measured", field="layers")
     names: set[str] = set()
     for index, layer in enumerate(measured.layers):
@@ -228,7 +228,7 @@ def dump(measurement: Measurement, path: str | Path) -> Path:
 
 
 def to_record(measurement: Measurement) -> dict[str, Any]:
-    """The plain values of a measurement file, times rounded to a tenth of a nanosecond."""
+    """The plain values of a measurement file, figures to four digits."""
     record = msgspec.to_builtins(measurement)
     rounded: dict[str, Any] = _rounded(record)
     return rounded
@@ -236,7 +236,7 @@ def to_record(measurement: Measurement) -> dict[str, Any]:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 10)
+        return float(f"{value:.4g}")
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     return [_rounded(part) for part in value] if isinstance(value, list) else value

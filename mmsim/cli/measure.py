@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from mmsim.cli.source import Source, integers, pairs, source_options
 from mmsim.errors import InputError
 
 if TYPE_CHECKING:
-    from mmsim.measurement import Measurement, Mode, Spread
+    from mmsim.measure.sweep import Planned
+    from mmsim.measurement import Kernels, Measurement, Mode, Spread
     from mmsim.measurement import Source as Measured
 
 
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: torch's). With 1, CPU time counts.")
 @click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
+@click.option("--within", type=click.FloatRange(min=0), metavar="SECONDS", help="With --all: begin no run after this.")
+@click.option("--streams", is_flag=True, help="Also all encoders at once, on CUDA streams.")
+@click.option("--counters", is_flag=True, help="Also Nsight Compute's counters and stalls per stage (needs ncu).")
 @json_option
 @output_option
 def command(
@@ -51,6 +56,7 @@ def command(
     dtypes: tuple[str, ...],
     modes: tuple[Mode, ...],
     threads: int | None,
+    within: float | None,
     as_json: bool,
     output: Path | None,
     **how: Any,
@@ -74,7 +80,7 @@ def command(
         _calibrate(source, output, as_json)
         return
     if sweep:
-        _sweep(source, batches, dtypes, modes, output, as_json, how)
+        _sweep(source, batches, dtypes, modes, output, as_json, within, how)
         return
     for option, values in (("--batch", batches), ("--dtype", dtypes), ("--mode", modes)):
         if len(values) > 1:
@@ -86,8 +92,10 @@ def command(
 
 
 def _measured(
-    what: Measured, batch: int, dtype: str, mode: Mode, *, device: str, repeats: int, seconds: float, cache: Any
-) -> Measurement:
+    what: Measured, batch: int, dtype: str, mode: Mode, *, device: str, repeats: int, seconds: float, cache: Any,
+    streams: bool, counters: bool,
+) -> Measurement:  # fmt: skip
+    from mmsim.measure.details import detailed
     from mmsim.measure.machine import device_of
     from mmsim.measure.session import Options, Rule, measure
     from mmsim.measure.subject import subject_of
@@ -95,12 +103,14 @@ def _measured(
     line = shlex.join(["mmsim", *sys.argv[1:]])
     options = Options(batch=batch, dtype=dtype, source=what, command=line, mode=mode, cache=cache)
     subject = subject_of(what, batch=batch, dtype=dtype, device=device_of(device))
-    return measure(subject, Rule(repeats=repeats, budget_s=seconds), options)
+    rule = Rule(repeats=repeats, budget_s=seconds)
+    measured = measure(subject, rule, options)
+    return detailed(subject, measured, rule, options, streams=streams, counted=counters)
 
 
 def _sweep(
     source: Source, batches: tuple[int, ...], dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None,
-    as_json: bool, how: dict[str, Any],
+    as_json: bool, within: float | None, how: dict[str, Any],
 ) -> None:  # fmt: skip
     from mmsim import files
     from mmsim.measure import sweep
@@ -112,12 +122,22 @@ def _sweep(
     if source != Source(source.spec):
         raise InputError("--all takes every variant: leave out --fusion, --modality, --set, --stage and the like")
     planned = sweep.plan((source.spec,) if source.spec else names(), batches, dtypes, modes)
+
+    def one(p: Planned) -> Measurement:
+        return _measured(p.source, p.batch, p.dtype, p.mode, **how)
+
     with progress.bar("measuring", len(planned)) as step:
-        outcome = sweep.run(planned, folder, lambda p: _measured(p.source, p.batch, p.dtype, p.mode, **how), step)
+        outcome = sweep.run(planned, folder, one, step, inf if within is None else within)
     if as_json:
-        click.echo(files.to_json({"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed}))
+        click.echo(
+            files.to_json(
+                {"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed, "left": outcome.left}
+            )
+        )
         return
-    click.echo(f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed")
+    click.echo(
+        f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed, {outcome.left} left"
+    )
     for name, reason in outcome.failed.items():
         click.echo(f"  {name}: {reason}")
 
@@ -195,11 +215,39 @@ def _tables(measured: Measurement) -> None:
     if measured.host_steps:
         rows = [(name, si(time.median, "s"), percent(time.relative)) for name, time in measured.host_steps.items()]
         show("On the host, before the network", ("step", "time", "spread"), rows)
+    if measured.kernels:
+        _kernels(measured.kernels)
+    if measured.concurrent:
+        both = measured.concurrent
+        click.echo(
+            f"encoders on streams {si(both.wall_s.median, 's')}, in series {si(both.serial_s.median, 's')}; straggler "
+            f"{both.straggler}, {both.straggler_ratio:.2f} times the fastest; {percent(both.idle_share)} idle"
+        )
+    for stage, values in measured.counters.items():
+        click.echo(f"{stage}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
+    if measured.energy:
+        used = measured.energy
+        click.echo(f"energy {si(used.joules, 'J')} a pass, {si(used.average_w, 'W')} on average ({used.method})")
     if measured.memory:
         memory = measured.memory
         parts = (memory.weights_bytes, memory.inputs_bytes, memory.intermediates_bytes)
         names = ("weights", "inputs", "intermediates")
         show("Peak memory", names, [[si(part, "B") for part in parts]])
+
+
+def _kernels(kernels: Kernels) -> None:
+    from mmsim.report.table import percent, show, si
+
+    whole = kernels.device_s or 1.0
+    parts = {"class": kernels.by_class, "operator": kernels.by_operator, "kernel": kernels.by_name}
+    show(
+        f"{kernels.count} kernels",
+        ("by", "", "time", "share"),
+        [(k, name, si(s, "s"), percent(s / whole)) for k, sums in parts.items() for name, s in list(sums.items())[:8]],
+        note=f"{percent(kernels.unmapped_share)} of kernel time belongs to no layer; by size "
+        + ", ".join(f"{name} {percent(share)}" for name, share in kernels.by_size.items())
+        + f"; {kernels.copies} copies, {kernels.synchronisations} synchronisations",
+    )
 
 
 def _note(measured: Measurement) -> str:

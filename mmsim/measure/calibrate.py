@@ -170,15 +170,15 @@ def calibrate(progress: Callable[[str], None] = lambda name: None) -> dict[str, 
     hierarchy = Hierarchy(tuple(levels))
     dispatch: dict[str, list[float]] = {"free": [nothing[view]]}
     rates: dict[str, list[float]] = {}
-    small, relayout = pairs.pop(RELAYOUT)
-    words = sum(weight_words(relayout.layer, problem) for problem in relayout.problems)
-    moving = words / (filled[relayout] - nothing[small])
+    little, much = pairs.pop(RELAYOUT)
+    words = sum(weight_words(much.layer, problem) for problem in much.problems)
+    moving = words / max(filled[much] - nothing[little], filled[much] / 2)
     rates[RELAYOUT] = [moving]
-    for name, (small, large) in pairs.items():
-        for key in {name, large.family}:
-            dispatch.setdefault(key, []).append(max(nothing[small], 1e-7))
-            if large.operations:
-                rates.setdefault(key, []).append(large.rate(filled[large] - nothing[small], hierarchy, moving))
+    for name, (little, much) in pairs.items():
+        for key in {name, much.family}:
+            dispatch.setdefault(key, []).append(max(nothing[little], 1e-7))
+            if much.operations:
+                rates.setdefault(key, []).append(much.rate(filled[much] - nothing[little], hierarchy, moving))
     means = [{key: geometric_mean(values) for key, values in table.items()} for table in (dispatch, rates)]
     return _file(levels, means[0], means[1], clock.method)
 
@@ -246,7 +246,7 @@ def _rate(size: float, run: Callable[[], Any], nothing: Callable[[], Any], clock
 
     samples = RULE.samples(lambda: (group(run), group(nothing)))
     much, little = (median(times) for times in zip(*samples, strict=True))
-    return size / max(much - little, 0.2 * much)
+    return size / float(max(much - little, 0.2 * much))
 
 
 def caches() -> list[tuple[str, float | None]]:

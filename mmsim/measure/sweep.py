@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from math import inf
 from pathlib import Path
 
 import torch
@@ -33,24 +35,32 @@ class Planned:
 
 @dataclass
 class Outcome:
-    """What became of a sweep: files written now, files that stood already, and what could not be measured."""
+    """What became of a sweep: files written now and those that stood, what could not be measured, and how many are left."""
 
     measured: list[str] = field(default_factory=list)
     stood: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    left: int = 0
 
 
 def plan(
     networks: Iterable[str], batches: Sequence[int], dtypes: Sequence[str], modes: Sequence[Mode]
 ) -> list[Planned]:
-    """All variants of these workloads at all these settings; small batches first."""
+    """All variants of these workloads at all these settings: the paper's own variants first, then small batches."""
     from mmsim.workloads import get
 
-    variants = [
-        (_source(name, arguments), variant) for name in networks for variant, arguments in get(name).variants().items()
+    of_paper, further = [], []
+    for name in networks:
+        variants = [(_source(name, arguments), variant) for variant, arguments in get(name).variants().items()]
+        of_paper.append(variants[0])
+        further += variants[1:]
+    settings = list(product(sorted(batches), dtypes, modes))
+    return [
+        Planned(source, variant, batch, dtype, mode)
+        for group in (of_paper, further)
+        for batch, dtype, mode in settings
+        for source, variant in group
     ]
-    settings = product(sorted(batches), dtypes, modes)
-    return [Planned(s, v, batch, dtype, mode) for batch, dtype, mode in settings for s, v in variants]
 
 
 def run(
@@ -58,17 +68,23 @@ def run(
     folder: Path,
     measure: Callable[[Planned], Measurement],
     progress: Callable[[str], None] = lambda name: None,
+    within_s: float = inf,
 ) -> Outcome:
     """Measure what `folder` does not hold yet. A file that exists and loads is not measured again.
 
+    After `within_s` seconds no further run is begun; the next sweep goes on from there.
+
     What does not fit into memory, or cannot run in a mode, is reported and the sweep goes on.
     """
-    outcome = Outcome()
+    outcome, start = Outcome(), time.monotonic()
     for item in planned:
         progress(item.file)
         path = files.inside(folder, item.file)
         if _stands(path):
             outcome.stood.append(item.file)
+            continue
+        if time.monotonic() - start > within_s:
+            outcome.left += 1
             continue
         try:
             dump(measure(item), path)
