@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ from mmsim.errors import InputError
 MAX_BYTES = 256 * 2**20  # a layer dump of a 10,000-layer network is 10 MB
 MAX_DEPTH = 64
 MAX_NODES = 2_000_000  # after YAML aliases are expanded: refuses the billion-laughs file
+
+WIDTH = 160  # of a line of JSON
 
 T = TypeVar("T")
 
@@ -162,8 +164,29 @@ def write_yaml(path: str | Path, value: Any, *, header: str = "") -> Path:
 
 
 def to_json(value: Any) -> str:
-    """JSON that a person can read: two-space indent, short lists on one line."""
-    return _compact(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """JSON that a person can read: what fits on a line stands on one, the rest is indented.
+
+    Raises `ValueError` for figures that are no numbers, which JSON lacks.
+    """
+    return "".join(_json_parts(value, ""))
+
+
+def _json_parts(value: Any, indent: str) -> Iterator[str]:
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if len(indent) + len(line) <= WIDTH or not isinstance(value, (dict, list, tuple)):
+        yield line
+        return
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    inner = indent + "  "
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    separator = opening
+    for key, part in parts:
+        yield f"{separator}\n{inner}"
+        if isinstance(value, dict):
+            yield f"{json.dumps(str(key), ensure_ascii=False)}: "
+        yield from _json_parts(part, inner)
+        separator = ","
+    yield f"\n{indent}{closing}"
 
 
 def to_yaml(value: Any) -> str:
@@ -182,15 +205,6 @@ def inside(folder: str | Path, name: str) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{name!r} leads out of the output folder", file=str(folder))
     return path
-
-
-def _compact(text: str) -> str:
-    """Join the lines of lists that hold only numbers and short strings."""
-    return re.sub(
-        r"\[\n\s++((?:[^\[\]{}\n]{1,40}+\n\s++){1,16}+)\]",  # possessive: a long list must not be tried in every way
-        lambda m: "[" + re.sub(r"\n\s+", " ", m.group(1)).strip() + "]",
-        text,
-    )
 
 
 def _umask() -> int:

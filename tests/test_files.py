@@ -70,20 +70,20 @@ def test_missing_and_odd_files(tmp_path: Path) -> None:
 
 def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
     target = files.write_json(tmp_path / "deep" / "x.json", {"a": [1, 2, 3]})
-    assert target.read_text() == '{\n  "a": [1, 2, 3]\n}\n'
+    assert target.read_text() == '{"a": [1, 2, 3]}\n'
     with pytest.raises(ValueError):
         files.write_json(target, {"a": float("nan")})
-    assert target.read_text() == '{\n  "a": [1, 2, 3]\n}\n'
+    assert target.read_text() == '{"a": [1, 2, 3]}\n'
     with pytest.raises(InputError, match="cannot be written"):
         files.write_json(target / "below" / "a" / "file.json", {})
     assert [p.name for p in target.parent.iterdir()] == ["x.json"]
 
 
-def test_short_lists_stand_on_one_line_and_long_ones_cost_no_time() -> None:
-    value = {"deep": {"er": [[1, 2], ["a", "b"], list(range(40))]}, "empty": []}
+def test_json_stands_on_one_line_where_it_fits() -> None:
+    value = {"deep": {"er": [[1, 2], ["a", "b"], list(range(80))]}, "empty": [], "é": None}
     text = files.to_json(value)
     assert msgspec.json.decode(text) == value
-    assert "[1, 2]" in text and '["a", "b"]' in text and text.count("\n") > 40
+    assert "[1, 2]" in text and '["a", "b"]' in text and text.count("\n") > 80
 
 
 def test_paths_stay_inside(tmp_path: Path) -> None:

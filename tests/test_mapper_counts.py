@@ -95,11 +95,17 @@ MACHINES = {
 }
 
 
+def hopeful(plan: Plan, rows: Rows) -> Rows:
+    """The same rows with bounds that rule out nothing."""
+    rows.bound = rows.cycles = rows.fixed = np.zeros(len(rows))
+    rows.now = rows.least = np.zeros((len(plan.space.spaces), len(rows)))
+    return rows
+
+
 def random_row(plan: Plan, seed: int, perfect: bool) -> Rows | None:
     """One complete mapping, every choice drawn by lot."""
     draw = random.Random(seed)
-    rows = root(plan)
-    rows.bound = rows.cycles = np.zeros(1)
+    rows = hopeful(plan, root(plan))
     for slot in plan.slots:
         i, factor, _ = grow_factors(plan, rows, lambda energy, cycles: np.ones(len(energy), dtype=bool))
         if perfect:
@@ -110,7 +116,7 @@ def random_row(plan: Plan, seed: int, perfect: bool) -> Rows | None:
         pick = np.array([draw.randrange(len(i))])
         i, factor = i[pick], factor[:, pick]
         rows = draw.choice((spread if slot.spatial else loop)(plan, rows, i, factor))
-        rows.bound = rows.cycles = np.zeros(1)
+        rows = hopeful(plan, rows)
     finish(plan, rows)
     complete(plan, rows)
     return rows

@@ -106,6 +106,30 @@ def test_a_loop_over_the_batch_stays_what_it_is() -> None:
     assert "the number of operations changes" in dict(graph.provenance.symbols)["B"]
 
 
+def test_a_network_that_runs_at_one_batch_only() -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(4, 1))
+
+        def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+            return (x + self.bias) * scale
+
+    graph = mmsim.trace(Fixed(), {"x": torch.randn(4, 8), "scale": torch.ones(8)}, stages={"": "head"})
+    assert graph.outputs[0].shape == (4, 8)
+    assert dict(graph.provenance.symbols)["B"].startswith("only at 4: it does not run at B=2: recorder: RuntimeError")
+
+
+def test_inputs_without_a_batch_stay_as_they_are() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+            return x * scale + y
+
+    inputs = {"x": torch.randn(6, 8), "y": torch.randn(6, 8), "scale": torch.ones(8)}
+    graph = mmsim.trace(Scaled(), inputs, stages={"": "head"})
+    assert [tensor.shape for tensor in graph.inputs] == [(B, 8), (B, 8), (8,)]
+
+
 def test_points_are_within_what_was_given() -> None:
     assert points("B", 0) == (2, 3, 5, 7)
     assert points("L", 512) == (512, 480, 448, 416)

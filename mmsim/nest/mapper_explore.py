@@ -22,6 +22,7 @@ from mmsim.nest.mapper_rows import Rows, finish, join, loop, spread
 from mmsim.nest.mapspace import Array
 
 Metric: TypeAlias = Literal["latency", "energy", "edp"]
+BEAM_FACTORS = 50  # choices of factors for each row of a beam
 AT_ONCE = 30_000  # candidates that one step should make
 TOLERANCE = 1e-12  # of sums in another order
 
@@ -94,7 +95,7 @@ def explore(run: Run, plan: Plan, start: Rows, width: int | None = None) -> None
         if len(rows) > at_once:
             stack.append(rows.take(np.arange(at_once, len(rows))))
             rows = rows.take(np.arange(at_once))
-        children = step(run, plan, rows)
+        children = step(run, plan, rows, width)
         if children is None:
             continue
         if children.slot > plan.last:
@@ -106,10 +107,11 @@ def explore(run: Run, plan: Plan, start: Rows, width: int | None = None) -> None
         stack.append(children.take(order[:width]))
 
 
-def step(run: Run, plan: Plan, rows: Rows) -> Rows | None:
-    """Every continuation of `rows` at the next slot that may win."""
+def step(run: Run, plan: Plan, rows: Rows, width: int | None) -> Rows | None:
+    """Every continuation of `rows` at the next slot that may win; in a beam, the most promising of them."""
     slot = plan.slots[rows.slot]
-    i, factor, judged = grow_factors(plan, rows, run.wins)
+    pick = None if width is None else lambda energy, cycles: run.order(energy, cycles)[: BEAM_FACTORS * width]
+    i, factor, judged = grow_factors(plan, rows, run.wins, pick)
     run.judged += judged
     rows_before, made = run.growth.get(rows.slot, (0, 0))
     run.growth[rows.slot] = (rows_before + len(rows), made + len(i))

@@ -19,6 +19,8 @@ from mmsim.nest.mapspace import Array, factors
 
 Wins: TypeAlias = Callable[[Array, Array], npt.NDArray[np.bool_]]
 """(least energy, least cycles) -> whether that would be better than the best mapping found."""
+Pick: TypeAlias = Callable[[Array, Array], Ints]
+"""(least energy, least cycles) -> the positions to go on with."""
 
 
 @lru_cache(maxsize=65536)
@@ -184,14 +186,19 @@ class Growth:
         return np.maximum(self.energy[i], energy + best), self.cycles[i]
 
 
-def grow_factors(plan: Plan, rows: Rows, wins: Wins) -> tuple[Ints, Array, int]:
-    """Every choice of factors that fits and may win: (rows, factors (D, R')), and how many were looked at."""
+def grow_factors(plan: Plan, rows: Rows, wins: Wins, pick: Pick | None = None) -> tuple[Ints, Array, int]:
+    """Every choice of factors that fits and may win: (rows, factors (D, R')), and how many were looked at.
+
+    With `pick`, only those that it picks by their bounds.
+    """
     growth = Growth(plan, rows)
     for d in range(plan.dims):
         growth.decide(d)
         growth.take(wins(*growth.hopes()))
     if plan.dims and not growth.slot.spatial and rows.slot < plan.last:
         growth.take(wins(*growth.last_hopes()))
+        if pick:
+            growth.take(pick(*growth.last_hopes()))
     if not plan.dims:
         return growth.i, np.ones((0, len(rows))), 1
     return growth.i, np.array(growth.factor), growth.judged

@@ -238,8 +238,10 @@ class Plan:
         """The table of slot `k`'s memory, which plans with the same flows into it share."""
         key = tuple(flow for flow in self.flows if flow.boundary.child == k)
         if key not in self.space.tables:
-            self.space.tables[key] = Table(self, k, FEW_CELLS if self.space.has_choice else CELLS)
-        return self.space.tables[key]
+            rough = self.space.has_choice or self.fan_ahead(k) > 1  # fan-outs above hide most of the traffic
+            self.space.tables[key] = Table(self, k, FEW_CELLS if rough else CELLS)
+        table: Table = self.space.tables[key]
+        return table
 
     def _least_cycles(self) -> float:
         """Cycles that computing takes with every unit busy, or a memory that moves every word once."""
@@ -312,7 +314,7 @@ class Plan:
         return box(self.ranks[space], tile)
 
     def least_slide(self, space: int, tile: Array) -> Array:
-        """(R) the least share of a data space's words that sliding windows may leave."""
+        """(R) the least share of a data space's words that a sliding window may leave; one dimension slides."""
         share = np.ones(tile.shape[1])
         sizes = self.space.sizes
         count = np.ceil(sizes[:, None] / tile)
@@ -320,7 +322,7 @@ class Plan:
             if len(rank) == 2:
                 whole = rank_sum(rank, sizes, count)
                 kept = [count[d] * overlap_sum(rank, d, sizes, tile, tile[d]) for d, _ in rank]
-                share = share * (1 - np.maximum(*kept) / whole)
+                share = np.minimum(share, 1 - np.maximum(*kept) / whole)
         return share
 
     def fans_ahead(self, k: int, flow: Flow) -> int:

@@ -98,8 +98,8 @@ class Rows:
             self.cycles[i] if self.cycles.size else self.cycles,
             self.guess[i] if self.guess.size else self.guess,
             self.fixed[i] if self.fixed.size else self.fixed,
-            self.now[:, i],
-            self.least[:, i],
+            self.now[:, i] if self.now.size else self.now,
+            self.least[:, i] if self.least.size else self.least,
         )
 
 

@@ -89,10 +89,7 @@ class Table:
     def _flow(self, flow: Flow, count: list[Array]) -> tuple[Array, Array]:
         """Cost when the innermost loop around refetches the tile, and when it keeps it."""
         plan, space = self.plan, flow.boundary.space
-        words: Array = np.ones([1] * plan.dims)
-        for rank in plan.ranks[space]:
-            if rank:
-                words = words * self._slid(rank, count)
+        words = self._words(space, count)
         ahead = plan.fan_between(self.k + 1, flow)
         halo = space in plan.halo
         refetch: Array = np.ones([1] * plan.dims)
@@ -105,19 +102,32 @@ class Table:
         once = np.maximum(whole, words / ahead if halo else words)
         return now, flow.net_pj(once, words, whole * most[0], whole * most[1])
 
-    def _slid(self, rank: tuple[tuple[int, int], ...], count: list[Array]) -> Array:
-        """Words along a rank if the best of its dimensions slides all the way."""
+    def _words(self, space: int, count: list[Array]) -> Array:
+        """Words of all tiles of a data space, less what the best of its dimensions saves by sliding all the way."""
+        words: Array = np.ones([1] * self.plan.dims)
+        share: Array = np.ones([1] * self.plan.dims)
+        for rank in self.plan.ranks[space]:
+            if rank:
+                every, slid = self._along_rank(rank, count)
+                words = words * every
+                share = np.minimum(share, slid / every)
+        return words * share
+
+    def _along_rank(self, rank: tuple[tuple[int, int], ...], count: list[Array]) -> tuple[Array, Array]:
+        """Words along a rank: of all tiles, and when the best of its dimensions slides."""
         sizes = self.plan.space.sizes
         if len(rank) == 1:
             ((d, c),) = rank
-            return np.asarray(count[d] + c * (sizes[d] - count[d]))
+            every = np.asarray(count[d] + c * (sizes[d] - count[d]))
+            return every, every
         if len(rank) > 2:
-            return np.full([1] * self.plan.dims, 1 + sum(c * (sizes[d] - 1) for d, c in rank))
+            once = np.full([1] * self.plan.dims, 1.0 + sum(c * (sizes[d] - 1) for d, c in rank))
+            return once, once
         (p, a), (r, b) = rank
         over_p = count[r] * (a * (sizes[p] - 1) + 1) + b * (sizes[r] - count[r])
         over_r = count[p] * (b * (sizes[r] - 1) + 1) + a * (sizes[p] - count[p])
         every = count[p] * count[r] + a * (sizes[p] - count[p]) * count[r] + b * (sizes[r] - count[r]) * count[p]
-        return np.asarray(np.minimum(np.minimum(over_p, over_r), every))
+        return np.asarray(every), np.asarray(np.minimum(np.minimum(over_p, over_r), every))
 
     def at(self, left: list[Array]) -> Array:
         """(R) the bound when the first dimensions are left with so many tiles and the others are free."""

@@ -57,7 +57,9 @@ def lower(graph_module: fx.GraphModule, *, workload: str = "", variant: str = ""
             Tensor(path, tuple(value.shape), str(value.dtype).removeprefix("torch."), "weight")
             for path, value in graph_module.meta.get("unread", {}).items()
         ),
-        provenance=Provenance(route=graph_module.meta.get("route", ""), software=f"torch {torch.__version__}"),
+        provenance=Provenance(
+            route=graph_module.meta.get("route", ""), software="torch " + torch.__version__.split("+")[0]
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -175,20 +176,22 @@ def is_free(layer: Layer) -> bool:
 
 
 def batch_of(inputs: Inputs) -> int:
-    """The size that all tensors share as their first dimension; 0 when there is none."""
-    sizes = {tensor.shape[0] if tensor.ndim else 0 for _, tensor in nested.tensors(inputs)}
-    return sizes.pop() if len(sizes) == 1 else 0
+    """The size that most tensors have as their first dimension, of several the smallest; 0 when there is none."""
+    sizes = Counter(tensor.shape[0] for _, tensor in nested.tensors(inputs) if tensor.ndim)
+    return min(sizes, key=lambda size: (-sizes[size], size), default=0)
 
 
 def rebatched(inputs: Inputs, batch: int, wanted: int) -> Inputs:
-    """`inputs` with their rows repeated or cut to another batch size; values stay valid ones."""
+    """`inputs` with the rows of those that have the batch repeated or cut to another size; values stay valid ones."""
     if batch == wanted:
         return inputs
 
     def change(_: str, tensor: torch.Tensor) -> torch.Tensor:
-        return (
-            tensor[torch.arange(wanted) % batch] if not tensor.is_meta else tensor[:1].expand(wanted, *tensor.shape[1:])
-        )
+        if not tensor.ndim or tensor.shape[0] != batch:
+            return tensor
+        if tensor.is_meta:
+            return torch.empty((wanted, *tensor.shape[1:]), dtype=tensor.dtype, device="meta")
+        return tensor[torch.arange(wanted) % batch]
 
     return nested.replace(inputs, change)
 

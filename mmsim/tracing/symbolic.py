@@ -37,13 +37,21 @@ def symbolic(graph_at: Callable[[Sizes], Graph], points: Mapping[str, Sequence[i
     powers = [p for p in product(range(DEGREE + 1), repeat=len(points)) if sum(p) <= TOTAL_DEGREE]
     at = [_point(points, p) for p in powers]
     fit = _Fit(tuple(points), at, powers)
-    graphs = [graph_at(sizes) for sizes in at]
+    graphs = [_traced(graph_at, sizes) for sizes in at]
     merged = fit.merge(graphs)
     if fit.highest >= min(TOTAL_DEGREE, DEGREE * len(points)):  # every point was needed: none has checked the result
         check = _point(points, (DEGREE + 1,) * len(points))
-        if _at(merged, check) != graph_at(check):
+        if _at(merged, check) != _traced(graph_at, check):
             raise NotPolynomial(f"the fit does not hold at {_text(check)}")
     return merged
+
+
+def _traced(graph_at: Callable[[Sizes], Graph], sizes: Sizes) -> Graph:
+    """The graph at these sizes, which the network may refuse though it takes others."""
+    try:
+        return graph_at(sizes)
+    except InputError as error:
+        raise NotPolynomial(f"it does not run at {_text(sizes)}: {error}") from None
 
 
 def _at(graph: Graph, sizes: Sizes) -> Graph | None:
