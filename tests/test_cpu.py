@@ -48,10 +48,10 @@ def test_a_product_by_hand() -> None:
 
 
 def test_a_convolution_by_hand() -> None:
-    """4 output channels fill a quarter of a vector: four times the MACs; all moved twice, weights one by one."""
+    """4 output channels fill a quarter of a vector: four times the MACs; activations move twice."""
     macs = 4 * 64 * 4 * 27
-    read, written = 4 * (4 * 3 * 64 + 4 * 27), 4 * 4 * 4 * 64
-    expected = 3e-6 + 4 * macs / 1e10 + 108 / 1e9 + 2 * (read + written) / 1e10
+    activations, weights = 4 * (4 * 3 * 64 + 4 * 4 * 64), 4 * 108
+    expected = 3e-6 + 4 * macs / 1e10 + 108 / 1e9 + (2 * activations + weights) / 1e10
     assert seconds("image.conv") == pytest.approx(expected)
 
 

@@ -3,7 +3,7 @@
 Reads come from the level that holds what the layer touches, weights from the level that holds all of the
 network's. Outputs go to memory that the allocator hands out: writing has a bandwidth of its own, that of page
 faults where the C library gave the block back (see `faults`). A convolution first brings tensors into its
-library's own layout and back: it moves everything twice, before and after it computes, and its weights one
+library's own layout and back: it moves activations twice, before and after it computes, and its weights one
 by one. A product of several rows packs its weights first.
 """
 
@@ -131,7 +131,7 @@ PACK = "pack"
 RELAYOUT = "relayout"
 """Not an op: the same of a convolution's weights, in each call."""
 TIMES_MOVED = 2.0
-"""Times that a convolution moves its tensors: oneDNN computes on blocked layouts, PyTorch keeps plain ones."""
+"""Times that a convolution moves its activations: oneDNN computes on blocked layouts, PyTorch keeps plain ones."""
 
 
 def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy) -> tuple[float, str]:
@@ -143,13 +143,13 @@ def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy) -> tuple[float
     resting = hierarchy.holding(hierarchy.weight_bytes) if instances == 1 else near  # steps find them near
     far = max(near, resting, key=lambda memory: memory.bytes or float("inf"))
     outputs = hierarchy.writing(written / instances)
-    parts = [
-        ((read - weights) / near.read_bytes_per_s, near.name),
-        (weights / far.read_bytes_per_s, far.name),
-        (written / outputs.write_bytes_per_s, outputs.name),
-    ]
     times = TIMES_MOVED if problem.family == "conv" else 1.0
-    return times * sum(seconds for seconds, _ in parts), max(parts)[1]
+    parts = [
+        (times * (read - weights) / near.read_bytes_per_s, near.name),
+        (weights / far.read_bytes_per_s, far.name),
+        (times * written / outputs.write_bytes_per_s, outputs.name),
+    ]
+    return sum(seconds for seconds, _ in parts), max(parts)[1]
 
 
 def weight_words(layer: Layer, problem: Problem) -> float:

@@ -102,7 +102,7 @@ def samples() -> dict[str, tuple[Make, Make]]:
             _module(partial(build, large[channels]), *large),
         )
     conv = partial(nn.Conv2d, kernel_size=3, padding=1)
-    found[RELAYOUT] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 2, 2))
+    found[RELAYOUT] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 7, 7))
     found["matmul"] = (_call(torch.matmul, (1, 4, 4), (1, 4, 4)), _call(torch.matmul, (12, 128, 64), (12, 64, 128)))
     heads = [(1, 12, 128, 64)] * 3
     found["scaled_dot_product_attention"] = (
@@ -136,12 +136,13 @@ class Sample:
 
     def rate(self, seconds: float, hierarchy: Hierarchy, moving: float) -> float:
         """Operations a second; what a convolution takes to move its tensors, at most half, is taken off."""
-        moved = sum(
-            traffic(self.layer, problem, hierarchy)[0] + weight_words(self.layer, problem) / moving
-            for problem in self.problems
-            if problem.family == "conv"
-        )
+        words = _words(self) if self.family == "conv" else 0.0
+        moved = self.moved_s(hierarchy) + words / moving
         return self.operations / max(seconds - moved, seconds / 2, 1e-7)
+
+    def moved_s(self, hierarchy: Hierarchy) -> float:
+        """Seconds that a convolution moves its tensors; other ops do so while they compute."""
+        return sum(traffic(self.layer, p, hierarchy)[0] for p in self.problems if p.family == "conv")
 
     @property
     def family(self) -> str:
@@ -171,7 +172,11 @@ def calibrate(progress: Callable[[str], None] = lambda name: None) -> dict[str, 
     filled = _in_turn([large for _, large in pairs.values()], clock)
     hierarchy = Hierarchy(tuple(levels))
     beyond = {name: filled[much] - nothing[little] for name, (little, much) in pairs.items()}
-    moving = _words(pairs.pop(RELAYOUT)[1]) / max(beyond[RELAYOUT], 1e-7)
+    many, few = pairs["conv2d"][1], pairs.pop(RELAYOUT)[1]  # the same weights over many pixels and over few
+    extra = (beyond["conv2d"] - many.moved_s(hierarchy)) - (beyond[RELAYOUT] - few.moved_s(hierarchy))
+    folding = (many.operations - few.operations) / max(extra, 1e-7)
+    rest = beyond[RELAYOUT] - few.moved_s(hierarchy) - few.operations / folding
+    moving = _words(few) / max(rest, 0.1 * beyond[RELAYOUT])
     words = _words(pairs.pop(PACK)[1])
     product = (MANY_ROWS - FEW_ROWS) * words / max(beyond["linear"] - beyond[PACK], 1e-7)
     packing = words / max(beyond[PACK] - FEW_ROWS * words / product, 0.1 * beyond[PACK])
