@@ -74,16 +74,21 @@ class Evaluation:
         return self.energy_pj * self.cycles
 
 
-def evaluate(arch: Arch, problem: Problem, mapping: Mapping) -> Evaluation:
+def evaluate(
+    arch: Arch, problem: Problem, mapping: Mapping, counts: Dict[str, Dict[str, Counts]] | None = None
+) -> Evaluation:
     """The cost of `mapping`; raises `InputError` naming the level when it does not fit `arch`.
+
+    `counts` (data space -> level -> words) are counted here unless they are known already.
 
     Perfect loops are counted as Timeloop counts them; with a remainder anywhere the counts are exact
     (see `exact`). Energies are 0 for components that `arch.energy_pj` does not name.
     """
     check(mapping, arch, problem)
     blocks = lay_out(arch, problem, mapping)
-    counted = count if all(block.perfect for block in blocks) else count_exactly
-    counts = {space.name: counted(blocks, space) for space in problem.data_spaces}
+    if counts is None:
+        counted = count if all(block.perfect for block in blocks) else count_exactly
+        counts = {space.name: counted(blocks, space) for space in problem.data_spaces}
     computes = math.prod(problem.shape.values())
     compute_cycles = math.prod(time_steps(blocks, dim) for dim in problem.shape)
     costs = {

@@ -120,6 +120,7 @@ def step(run: Run, plan: Plan, rows: Rows, width: int | None) -> Rows | None:
     parts = (spread if slot.spatial else loop)(plan, rows, i, factor)
     alive = []
     for part in parts:
+        run.judged += len(part)
         if part.slot > plan.last:
             finish(plan, part)
             complete(plan, part)

@@ -72,6 +72,7 @@ class Rows:
     fixed: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound without open boundaries
     now: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if refetched as of now
     least: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if they keep their tile
+    tally: dict[Flow, tuple[float, float]] | None = None  # reads and fills of a single row, where wanted
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -147,8 +148,8 @@ def join(parts: list[Rows]) -> Rows:
     )
 
 
-def root(plan: Plan) -> Rows:
-    """The one row in which nothing is decided."""
+def root(plan: Plan, *, tally: bool = False) -> Rows:
+    """The one row in which nothing is decided; with `tally`, reads and fills are noted flow by flow."""
     ones = np.ones((plan.dims, 1))
     left = plan.space.sizes[:, None].copy()
     rows = Rows(
@@ -167,6 +168,7 @@ def root(plan: Plan) -> Rows:
         order=np.zeros(1, dtype=np.int64),
         origin=np.zeros(1, dtype=np.int64),
         parent=None,
+        tally={} if tally else None,
     )
     open_flows(plan, rows, -1)
     return rows
@@ -202,6 +204,9 @@ def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> Non
     """Add words to the energy and to the channels that they use."""
     reads_pj, fills_pj = flow.read_pj - flow.first_read_pj, flow.fill_pj - flow.first_fill_pj
     rows.energy = rows.energy + reads * reads_pj + fills * fills_pj
+    if rows.tally is not None:
+        so_far = rows.tally.get(flow, (0.0, 0.0))
+        rows.tally[flow] = so_far[0] + float(reads[0]), so_far[1] + float(fills[0])
     for owed, words in ((Owed(flow, False), reads), (Owed(flow, True), fills)):
         if owed in rows.owed:
             rows.owed[owed] = rows.owed[owed] + words
@@ -252,6 +257,7 @@ def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
         i,
         rows,
     )
+    grown.tally = None if rows.tally is None else dict(rows.tally)
     return grown, pieces
 
 
@@ -361,7 +367,11 @@ def _ordered(
 ) -> Rows:
     """A copy of `base` in which the loops stand in the order of `cls`."""
     rows = replace(
-        base, words=dict(base.words), owed=dict(base.owed), live={f: replace(v) for f, v in base.live.items()}
+        base,
+        words=dict(base.words),
+        owed=dict(base.owed),
+        live={flow: replace(live) for flow, live in base.live.items()},
+        tally=None if base.tally is None else dict(base.tally),
     )
     k = before.slot
     rows.order = np.full(len(rows), plan.order_code(k, cls), dtype=np.int64)

@@ -15,15 +15,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from mmsim.arch.model import Arch, Fanout, Storage
+from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.nest.evaluate import Evaluation, evaluate
+from mmsim.nest.mapper_answer import counts_of, decisions, is_perfect, mapping_of
 from mmsim.nest.mapper_bound import bound
 from mmsim.nest.mapper_explore import Metric, Run, explore
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Rows, root
-from mmsim.nest.mapping import Level, Loop, Mapping
-from mmsim.nest.mapspace import Array, Mapspace
+from mmsim.nest.mapping import Mapping
+from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
 
 MAPPINGS = 2_000_000  # budget when none is given: less than a second
@@ -118,8 +119,9 @@ def _result(run: Run, problem: Problem, arch: Arch) -> Result:
     """The last improvements judged again by `evaluate`, and the best of them."""
     judged = []
     for plan, rows, row in reversed(run.found[-JUDGED_AGAIN:]):
-        mapping = mapping_of(plan, rows, row)
-        cost = evaluate(arch, problem, mapping)
+        steps = decisions(plan, rows, row)
+        mapping = mapping_of(plan, steps)
+        cost = evaluate(arch, problem, mapping, None if is_perfect(mapping) else counts_of(plan, steps))
         energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
         judged.append((tuple(float(m[0]) for m in run.metrics(energy, cycles)), mapping, cost))
     score, mapping, cost = min(judged, key=lambda one: one[0])
@@ -160,36 +162,3 @@ def _check_feasible(space: Mapspace) -> None:
 def _fewest_kept(space: Mapspace) -> Iterator[tuple[frozenset[str], ...]]:
     """The choice that keeps no more than it must."""
     yield tuple(choices[-1] for choices in space.keep_choices())
-
-
-def mapping_of(plan: Plan, rows: Rows, row: int) -> Mapping:
-    """The mapping that a complete row stands for."""
-    decided: dict[int, tuple[Array, int]] = {}
-    here: Rows | None = rows
-    while here is not None and here.parent is not None:
-        decided[here.slot - 1] = (here.factor[:, row], int(here.order[row]))
-        row, here = int(here.origin[row]), here.parent
-    size = plan.space.sizes.copy()
-    loops: dict[int, list[Loop]] = {}
-    for k in range(len(plan.slots)):
-        factor, code = decided[k]
-        left = np.ceil(size / factor)
-        residual = size - (left - 1) * factor
-        dims = sorted(range(plan.dims), key=lambda d: d != code - 1)
-        if not plan.slots[k].spatial:
-            dims = plan.order_dims(k, code)
-        loops[k] = [Loop(plan.space.dims[d], int(factor[d]), int(residual[d])) for d in dims if factor[d] > 1]
-        size = left
-    return Mapping(tuple(_levels(plan, loops)))
-
-
-def _levels(plan: Plan, loops: dict[int, list[Loop]]) -> Iterator[Level]:
-    storages = [s.name for s in plan.space.arch.storages]
-    for node in plan.space.arch.nodes:
-        here = [k for k, slot in enumerate(plan.slots) if slot.node is node]
-        if isinstance(node, Storage):
-            yield Level(node.name, keep=plan.keep[storages.index(node.name)], temporal=tuple(loops[here[0]]))
-        elif isinstance(node, Fanout):
-            x = [loop for k in here if plan.slots[k].axis == "X" for loop in loops[k]]
-            y = [loop for k in here if plan.slots[k].axis == "Y" for loop in loops[k]]
-            yield Level(node.name, spatial=tuple(x + y), split=len(x))
