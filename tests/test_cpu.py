@@ -11,8 +11,9 @@ import torch
 
 from mmsim import files
 from mmsim.arch import load, spec
-from mmsim.cpu.model import Hierarchy, Memory, Site, faults, layer_time, operations, site
+from mmsim.cpu.model import Hierarchy, Memory, Site, faults, is_native, layer_time, operations, site
 from mmsim.errors import InputError
+from mmsim.layer import Layer, Stage, Tensor
 from mmsim.measure import calibrate
 from mmsim.ops import problems_of
 from mmsim.problem import Problem
@@ -24,7 +25,15 @@ assert HOST.cpu is not None
 ROUND = msgspec.structs.replace(
     HOST.cpu,
     dispatch_s={"elementwise": 1e-6, "matmul": 2e-6, "conv": 3e-6, "free": 1e-7},
-    operations_per_s={"elementwise": 1e9, "matmul": 1e10, "conv": 1e10, "relayout": 1e9, "pack": 1e9},
+    operations_per_s={
+        "elementwise": 1e9,
+        "matmul": 1e10,
+        "conv": 1e10,
+        "linear": 1e10,
+        "relayout": 1e9,
+        "native": 1e9,
+        "pack": 1e9,
+    },
 )
 MEMORIES = (Memory("L2", 1 << 20, 1e10, 1e10), Memory("DRAM", None, 1e9, 5e8))
 WHERE = Site(ROUND, Hierarchy(MEMORIES, weight_bytes=0.0, largest_bytes=1 << 20))
@@ -53,6 +62,28 @@ def test_a_convolution_by_hand() -> None:
     activations, weights = 4 * (4 * 3 * 64 + 4 * 4 * 64), 4 * 108
     expected = 3e-6 + 4 * macs / 1e10 + 108 / 1e9 + (2 * activations + weights) / 1e10
     assert seconds("image.conv") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "shape, kernel, stride, threads, expected",
+    [
+        ((1, 64, 16, 16), 3, 1, 1, True),  # 16384 words
+        ((1, 64, 32, 32), 3, 1, 1, False), ((2, 64, 16, 16), 3, 1, 1, False), ((1, 1, 28, 28), 5, 1, 1, False),
+        ((1, 256, 56, 56), 1, 1, 1, True), ((1, 256, 56, 56), 1, 2, 1, False), ((1, 256, 56, 56), 1, 1, 2, False),
+        ((16, 256, 56, 56), 1, 1, 1, False), ((1, 8, 128, 128, 128), 3, 1, 1, False),
+    ],
+)  # fmt: skip
+def test_which_convolutions_pytorch_computes_itself(
+    shape: tuple[int, ...], kernel: int, stride: int, threads: int, expected: bool
+) -> None:
+    space = (kernel,) * (len(shape) - 2)
+    layer = Layer(
+        0, "conv", f"torch.nn.functional.conv{len(space)}d", Stage("head"),
+        (("input", Tensor("x", shape, "float32", "input")),
+         ("weight", Tensor("w", (8, shape[1], *space), "float32", "weight"))),
+        (Tensor("y", shape, "float32", "output"),), (("stride", (stride,) * len(space)), ("groups", 1)),
+    )  # fmt: skip
+    assert is_native(layer, threads) is expected
 
 
 def test_a_view_costs_its_dispatch_alone() -> None:
@@ -115,7 +146,15 @@ def test_other_architectures_are_no_cpu() -> None:
         ("dispatch_s", {}, "cpu: dispatch_s: needs elementwise"),
         (
             "operations_per_s",
-            {"elementwise": 1.0, "matmul": 1.0, "conv": -1.0, "relayout": 1.0, "pack": 1.0},
+            {
+                "elementwise": 1.0,
+                "matmul": 1.0,
+                "conv": -1.0,
+                "linear": 1.0,
+                "relayout": 1.0,
+                "native": 1.0,
+                "pack": 1.0,
+            },
             "cpu: operations_per_s.conv",
         ),
         ("sources", {}, "cpu: sources: no source for threads"),
@@ -136,7 +175,10 @@ def test_a_damaged_file_is_refused(tmp_path: Path, field: str, value: object, me
 def test_a_calibration_is_an_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a few ops and repeats: the form is right, and rates lie within what any CPU of today does."""
     every = calibrate.samples()
-    few = {name: every[name] for name in ("add", "linear", "conv2d", "gru", calibrate.PACK, calibrate.RELAYOUT)}
+    few = {
+        name: every[name]
+        for name in ("add", "linear", "conv2d", "gru", calibrate.PACK, calibrate.RELAYOUT, calibrate.NATIVE)
+    }
     monkeypatch.setattr(calibrate, "samples", lambda: few)
     monkeypatch.setattr(calibrate, "caches", lambda: [("L2", float(1 << 20)), ("DRAM", None)])
     monkeypatch.setattr(calibrate, "RULE", replace(calibrate.RULE, repeats=3, least_runs=1, budget_s=1.0))

@@ -20,8 +20,8 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table (``elementwise``, ``pool``) for ops that were not measured; operations are counted as the op
     table does, a multiply-accumulate as one. ``free`` is the dispatch of a view,
     ``gru step``
-    that of a further step; ``relayout`` and ``pack`` are the words a second at which the weights of
-    convolutions and products are brought into their library's order.
+    that of a further step; ``relayout``, ``native`` and ``pack`` are the words a second at which the
+    weights of convolutions (oneDNN's, PyTorch's own) and products are brought into their library's order.
     """
 
     threads: int
@@ -41,7 +41,7 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError("must be positive", field="power_w")
         for name in ("dispatch_s", "operations_per_s"):
             table = getattr(self, name)
-            own = ("free",) if name == "dispatch_s" else ("relayout", "pack")
+            own = ("free",) if name == "dispatch_s" else ("linear", "relayout", "native", "pack")
             missing = [key for key in (*NEEDED, *own) if key not in table]
             if missing:
                 raise InputError(f"needs {missing[0]}", field=name)

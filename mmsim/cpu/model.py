@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
 from mmsim.arch.cpu import Cpu
 from mmsim.arch.model import Arch, Storage
@@ -112,9 +113,11 @@ def layer_time(layer: Layer, problems: tuple[Problem, ...], where: Site) -> Laye
 def _work(layer: Layer, problem: Problem, where: Site) -> tuple[float, str]:
     rates = where.cpu.operations_per_s
     moved, source = traffic(layer, problem, where.hierarchy)
-    compute = operations(problem, where.cpu.vector_words) / _constant(rates, layer.kind, problem.family)
+    own = problem.family == "conv" and is_native(layer, where.cpu.threads)
+    rate = rates["linear"] if own else _constant(rates, layer.kind, problem.family)
+    compute = operations(problem, where.cpu.vector_words) / rate
     if problem.family == "conv":
-        compute += weight_words(layer, problem) / rates[RELAYOUT]
+        compute += weight_words(layer, problem) / rates[NATIVE if own else RELAYOUT]
         return compute + moved, "compute" if compute >= moved else source
     if problem.family == "matmul" and problem.shape["M"] > 1:
         compute += weight_words(layer, problem) / rates[PACK]
@@ -129,7 +132,32 @@ STEP = " step"
 PACK = "pack"
 """Not an op: weights that a product of several rows first copies into its library's own order, in words a second."""
 RELAYOUT = "relayout"
-"""Not an op: the same of a convolution's weights, in each call."""
+"""Not an op: the same of a convolution's weights in oneDNN, in each call."""
+NATIVE = "native"
+"""Not an op: the same of a convolution's weights in PyTorch's own convolution."""
+
+
+def is_native(layer: Layer, threads: int) -> bool:
+    """Whether PyTorch unfolds the input and multiplies, rather than to call oneDNN: small inputs, single 1x1s.
+
+    The rule is that of ``ConvParams::use_mkldnn`` (aten/src/ATen/native/Convolution.cpp).
+    """
+    data, weight = layer.operand("input"), layer.operand("weight")
+    if data is None or weight is None or "transpose" in layer.kind or layer.attr("groups", 1) != 1:
+        return False
+    batch, *_ = shape = [concrete(size) for size in data.shape]
+    kernel = [1, *(concrete(size) for size in weight.shape[2:])][-2:]
+    strides, dilations = _ones(layer, "stride"), _ones(layer, "dilation")
+    if kernel == [1, 1] and strides and dilations and batch < 16 and threads == 1:
+        return True
+    return min(kernel) <= 3 and batch == 1 and prod(shape[:4]) <= 20480
+
+
+def _ones(layer: Layer, name: str) -> bool:
+    value = layer.attr(name, 1)
+    return all(step == 1 for step in value) if isinstance(value, tuple) else value == 1
+
+
 TIMES_MOVED = 2.0
 """Times that a convolution moves its activations: oneDNN computes on blocked layouts, PyTorch keeps plain ones."""
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsim.cpu.model import PACK, RELAYOUT, STEP, Hierarchy, Memory, operations, traffic, weight_words
+from mmsim.cpu.model import NATIVE, PACK, RELAYOUT, STEP, Hierarchy, Memory, operations, traffic, weight_words
 from mmsim.graph import Graph
 from mmsim.layer import Layer
 from mmsim.measure import machine
@@ -89,8 +89,8 @@ def samples() -> dict[str, tuple[Make, Make]]:
         "linear": (lambda n: nn.Linear(n, n), SMALL_ROWS, (MANY_ROWS, 1024)),
         PACK: (lambda n: nn.Linear(n, n), SMALL_ROWS, (FEW_ROWS, 1024)),
         "conv1d": (lambda n: nn.Conv1d(n, n, 3, padding=1), (1, 1, 8), (1, 128, 512)),
-        "conv2d": (lambda n: nn.Conv2d(n, n, 3, padding=1), SMALL_MAPS, (1, 256, 28, 28)),
-        "conv3d": (lambda n: nn.Conv3d(n, n, 3, padding=1), (1, 1, 4, 4, 4), (1, 16, 24, 24, 24)),
+        "conv2d": (lambda n: nn.Conv2d(n, n, 3, padding=1), SMALL_MAPS, (1, 512, 14, 14)),
+        "conv3d": (lambda n: nn.Conv3d(n, n, 3, padding=1), (1, 1, 4, 4, 4), (1, 16, 48, 48, 48)),
         "conv_transpose3d": (lambda n: nn.ConvTranspose3d(n, n, 2, 2), (1, 1, 4, 4, 4), (1, 16, 16, 16, 16)),
         "lstm": (lambda n: nn.LSTM(n, n, batch_first=True), (1, 1, 16), (1, STEPS, 16)),
         "gru": (lambda n: nn.GRU(n, n, batch_first=True), (1, 1, 16), (1, STEPS, 16)),
@@ -102,7 +102,8 @@ def samples() -> dict[str, tuple[Make, Make]]:
             _module(partial(build, large[channels]), *large),
         )
     conv = partial(nn.Conv2d, kernel_size=3, padding=1)
-    found[RELAYOUT] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 7, 7))
+    found[RELAYOUT] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 512, 512), 1, 512, 8, 8))
+    found[NATIVE] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 7, 7))
     found["matmul"] = (_call(torch.matmul, (1, 4, 4), (1, 4, 4)), _call(torch.matmul, (12, 128, 64), (12, 64, 128)))
     heads = [(1, 12, 128, 64)] * 3
     found["scaled_dot_product_attention"] = (
@@ -180,8 +181,11 @@ def calibrate(progress: Callable[[str], None] = lambda name: None) -> dict[str, 
     words = _words(pairs.pop(PACK)[1])
     product = (MANY_ROWS - FEW_ROWS) * words / max(beyond["linear"] - beyond[PACK], 1e-7)
     packing = words / max(beyond[PACK] - FEW_ROWS * words / product, 0.1 * beyond[PACK])
+    unfolded = pairs.pop(NATIVE)[1]
+    rest = beyond[NATIVE] - unfolded.moved_s(hierarchy) - unfolded.operations / product
+    unfolding = _words(unfolded) / max(rest, 0.1 * beyond[NATIVE])
     dispatch: dict[str, list[float]] = {"free": [nothing[view]]}
-    rates: dict[str, list[float]] = {RELAYOUT: [moving], PACK: [packing]}
+    rates: dict[str, list[float]] = {RELAYOUT: [moving], NATIVE: [unfolding], PACK: [packing]}
     for name, (little, much) in pairs.items():
         if name in RECURRENT:  # products and gates at the rates of others, but every step is dispatched
             dispatch[name] = [nothing[little]]
