@@ -239,7 +239,8 @@ def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
 def _on_cpu(graph: Graph, arch: Arch, power_w: float) -> tuple[LayerCost, ...]:
     """Every layer's cost as PyTorch on a CPU runs it."""
     weights = {tensor.name: tensor.bytes for layer in graph.layers for tensor in layer.weights}
-    largest = max((concrete(tensor.bytes) for layer in graph.layers for tensor in layer.outputs), default=0)
+    blocks = [*weights.values(), *(tensor.bytes for layer in graph.layers for tensor in layer.outputs)]
+    largest = cpu.largest_block(float(concrete(size)) for size in blocks)
     where = cpu.site(arch, sum(concrete(size) for size in weights.values()), largest)
     costs = []
     for layer in graph.layers:

@@ -24,7 +24,7 @@ assert HOST.cpu is not None
 ROUND = msgspec.structs.replace(
     HOST.cpu,
     dispatch_s={"elementwise": 1e-6, "matmul": 2e-6, "conv": 3e-6, "free": 1e-7},
-    operations_per_s={"elementwise": 1e9, "matmul": 1e10, "conv": 1e10, "relayout": 1e9},
+    operations_per_s={"elementwise": 1e9, "matmul": 1e10, "conv": 1e10, "relayout": 1e9, "pack": 1e9},
 )
 MEMORIES = (Memory("L2", 1 << 20, 1e10, 1e10), Memory("DRAM", None, 1e9, 5e8))
 WHERE = Site(ROUND, Hierarchy(MEMORIES, weight_bytes=0.0, largest_bytes=1 << 20))
@@ -41,17 +41,17 @@ def seconds(name: str, where: Site = WHERE) -> float:
 
 
 def test_a_product_by_hand() -> None:
-    """4 x 16 times 16 x 32: 2048 MACs, 32 columns are two whole vectors; the 2816 bytes in L2 take longer."""
-    assert seconds("text") == pytest.approx(2e-6 + 2816 / 1e10)
-    faster = replace(WHERE, hierarchy=Hierarchy((Memory("L2", None, 1e11, 1e11),)))
-    assert seconds("text", faster) == pytest.approx(2e-6 + 2048 / 1e10)
+    """4 x 16 times 16 x 32: 2048 MACs, 32 columns are two whole vectors; the 512 weights are packed first."""
+    assert seconds("text") == pytest.approx(2e-6 + 2048 / 1e10 + 512 / 1e9)
+    unpacked = msgspec.structs.replace(ROUND, operations_per_s={**ROUND.operations_per_s, "pack": 1e12})
+    assert seconds("text", replace(WHERE, cpu=unpacked)) == pytest.approx(2e-6 + 2816 / 1e10)  # bytes take longer
 
 
 def test_a_convolution_by_hand() -> None:
-    """4 output channels fill a quarter of a vector: four times the MACs; all moved twice, weights one by one."""
+    """4 output channels fill a quarter of a vector: four times the MACs; activations move twice."""
     macs = 4 * 64 * 4 * 27
-    read, written = 4 * (4 * 3 * 64 + 4 * 27), 4 * 4 * 4 * 64
-    expected = 3e-6 + 4 * macs / 1e10 + 108 / 1e9 + 2 * (read + written) / 1e10
+    activations, weights = 4 * (4 * 3 * 64 + 4 * 4 * 64), 4 * 108
+    expected = 3e-6 + 4 * macs / 1e10 + 108 / 1e9 + (2 * activations + weights) / 1e10
     assert seconds("image.conv") == pytest.approx(expected)
 
 
@@ -61,7 +61,8 @@ def test_a_view_costs_its_dispatch_alone() -> None:
 
 def test_weights_come_from_where_all_of_them_rest() -> None:
     far = replace(WHERE, hierarchy=replace(WHERE.hierarchy, weight_bytes=float(1 << 30)))
-    assert seconds("head", far) > seconds("head") + 0.9 * 4 * 2880 / 1e9 - 3e-6
+    assert seconds("head", far) == pytest.approx(2e-6 + (4608 + 160) / 1e10 + 11520 / 1e9)
+    assert seconds("head") < seconds("head", far)
     assert seconds("image.relu", far) == seconds("image.relu")  # no weights
 
 
@@ -114,7 +115,7 @@ def test_other_architectures_are_no_cpu() -> None:
         ("dispatch_s", {}, "cpu: dispatch_s: needs elementwise"),
         (
             "operations_per_s",
-            {"elementwise": 1.0, "matmul": 1.0, "conv": -1.0, "relayout": 1.0},
+            {"elementwise": 1.0, "matmul": 1.0, "conv": -1.0, "relayout": 1.0, "pack": 1.0},
             "cpu: operations_per_s.conv",
         ),
         ("sources", {}, "cpu: sources: no source for threads"),
@@ -135,7 +136,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, field: str, value: object, me
 def test_a_calibration_is_an_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a few ops and repeats: the form is right, and rates lie within what any CPU of today does."""
     every = calibrate.samples()
-    few = {name: every[name] for name in ("add", "linear", "conv2d", calibrate.RELAYOUT)}
+    few = {name: every[name] for name in ("add", "linear", "conv2d", "gru", calibrate.PACK, calibrate.RELAYOUT)}
     monkeypatch.setattr(calibrate, "samples", lambda: few)
     monkeypatch.setattr(calibrate, "caches", lambda: [("L2", float(1 << 20)), ("DRAM", None)])
     monkeypatch.setattr(calibrate, "RULE", replace(calibrate.RULE, repeats=3, least_runs=1, budget_s=1.0))

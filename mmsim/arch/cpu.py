@@ -19,7 +19,9 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `dispatch_s` and `operations_per_s` are by op (``gelu``, ``max_pool2d``), and by family of the op
     table (``elementwise``, ``pool``) for ops that were not measured; operations are counted as the op
     table does, a multiply-accumulate as one. ``free`` is the dispatch of a view,
-    ``relayout`` the rate at which a convolution's weights are brought into its library's order, in words.
+    ``gru step``
+    that of a further step; ``relayout`` and ``pack`` are the words a second at which the weights of
+    convolutions and products are brought into their library's order.
     """
 
     threads: int
@@ -39,8 +41,8 @@ class Cpu(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise InputError("must be positive", field="power_w")
         for name in ("dispatch_s", "operations_per_s"):
             table = getattr(self, name)
-            own = "free" if name == "dispatch_s" else "relayout"
-            missing = [key for key in (*NEEDED, own) if key not in table]
+            own = ("free",) if name == "dispatch_s" else ("relayout", "pack")
+            missing = [key for key in (*NEEDED, *own) if key not in table]
             if missing:
                 raise InputError(f"needs {missing[0]}", field=name)
             for key, value in table.items():

@@ -136,7 +136,8 @@ def _sweep(
         )
         return
     click.echo(
-        f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, {len(outcome.failed)} failed, {outcome.left} left"
+        f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, "
+        f"{len(outcome.failed)} failed, {outcome.left} left"
     )
     for name, reason in outcome.failed.items():
         click.echo(f"  {name}: {reason}")

@@ -3,12 +3,13 @@
 Reads come from the level that holds what the layer touches, weights from the level that holds all of the
 network's. Outputs go to memory that the allocator hands out: writing has a bandwidth of its own, that of page
 faults where the C library gave the block back (see `faults`). A convolution first brings tensors into its
-library's own layout and back: it moves everything twice, before and after it computes, and its weights one
-by one.
+library's own layout and back: it moves activations twice, before and after it computes, and its weights one
+by one. A product of several rows packs its weights first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mmsim.arch.cpu import Cpu
@@ -34,7 +35,7 @@ class Hierarchy:
     """The memories, innermost first, as a network finds them.
 
     `weight_bytes` are all its weights: they rest where they fit between two passes. `largest_bytes` is
-    its largest activation.
+    the largest block that building and running it frees (see `largest_block`).
     """
 
     memories: tuple[Memory, ...]
@@ -53,6 +54,11 @@ class Hierarchy:
 FREED_BEFORE, LARGEST_MAPPED = 1 << 20, 32 << 20
 """The largest block that a process with PyTorch has freed before it runs a network (seen on one machine: blocks
 of 0.5 MB are kept, of 2 MB are not); and the largest that counts, glibc's last M_MMAP_THRESHOLD, mallopt(3)."""
+
+
+def largest_block(sizes: Iterable[float]) -> float:
+    """The largest tensor of a network, weights and activations, that the C library's heap takes notice of."""
+    return max((size for size in sizes if size < LARGEST_MAPPED), default=0.0)
 
 
 def faults(size: float, largest: float) -> bool:
@@ -83,7 +89,7 @@ class LayerTime:
 
 
 def site(arch: Arch, weight_bytes: float = 0.0, largest_bytes: float = float("inf")) -> Site:
-    """The CPU of `arch`, running a network with these weights and this largest activation.
+    """The CPU of `arch`, running a network with these weights and this largest block.
 
     Raises `InputError` for an architecture without a ``cpu`` part, or with a level without bandwidth.
     """
@@ -104,21 +110,28 @@ def layer_time(layer: Layer, problems: tuple[Problem, ...], where: Site) -> Laye
 
 
 def _work(layer: Layer, problem: Problem, where: Site) -> tuple[float, str]:
-    rate = _constant(where.cpu.operations_per_s, layer.kind if problem.kind != "mac" else "", problem.family)
-    if problem.kind == "mac":
-        rate = where.cpu.operations_per_s.get(layer.kind, rate)
-    compute = operations(problem, where.cpu.vector_words) / rate
+    rates = where.cpu.operations_per_s
     moved, source = traffic(layer, problem, where.hierarchy)
+    compute = operations(problem, where.cpu.vector_words) / _constant(rates, layer.kind, problem.family)
     if problem.family == "conv":
-        compute += weight_words(layer, problem) / where.cpu.operations_per_s[RELAYOUT]
+        compute += weight_words(layer, problem) / rates[RELAYOUT]
         return compute + moved, "compute" if compute >= moved else source
+    if problem.family == "matmul" and problem.shape["M"] > 1:
+        compute += weight_words(layer, problem) / rates[PACK]
+    elif problem.family == "matmul":
+        steps = concrete(problem.instances)
+        compute += (steps - 1) * where.cpu.dispatch_s.get(f"{layer.kind}{STEP}", 0.0)
     return (compute, "compute") if compute >= moved else (moved, source)
 
 
+STEP = " step"
+"""After the name of a recurrent op: the dispatch of each further step."""
+PACK = "pack"
+"""Not an op: weights that a product of several rows first copies into its library's own order, in words a second."""
 RELAYOUT = "relayout"
-"""Not an op: weights that oneDNN brings into its own order in each call, in words a second."""
+"""Not an op: the same of a convolution's weights, in each call."""
 TIMES_MOVED = 2.0
-"""Times that a convolution moves its tensors: oneDNN computes on blocked layouts, PyTorch keeps plain ones."""
+"""Times that a convolution moves its activations: oneDNN computes on blocked layouts, PyTorch keeps plain ones."""
 
 
 def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy) -> tuple[float, str]:
@@ -127,19 +140,20 @@ def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy) -> tuple[float
     read, written = float(concrete(problem.read_bytes)), float(concrete(problem.written_bytes))
     weights = min(read, _weight_share(layer) * (read + written))
     near = hierarchy.holding((read + written) / instances)
-    far = max(near, hierarchy.holding(hierarchy.weight_bytes), key=lambda memory: memory.bytes or float("inf"))
+    resting = hierarchy.holding(hierarchy.weight_bytes) if instances == 1 else near  # steps find them near
+    far = max(near, resting, key=lambda memory: memory.bytes or float("inf"))
     outputs = hierarchy.writing(written / instances)
-    parts = [
-        ((read - weights) / near.read_bytes_per_s, near.name),
-        (weights / far.read_bytes_per_s, far.name),
-        (written / outputs.write_bytes_per_s, outputs.name),
-    ]
     times = TIMES_MOVED if problem.family == "conv" else 1.0
-    return times * sum(seconds for seconds, _ in parts), max(parts)[1]
+    parts = [
+        (times * (read - weights) / near.read_bytes_per_s, near.name),
+        (weights / far.read_bytes_per_s, far.name),
+        (times * written / outputs.write_bytes_per_s, outputs.name),
+    ]
+    return sum(seconds for seconds, _ in parts), max(parts)[1]
 
 
 def weight_words(layer: Layer, problem: Problem) -> float:
-    """Words of a convolution's weights; none where both operands are activations."""
+    """Words of a product's or convolution's weights; none where both operands are activations."""
     if not layer.weights:
         return 0.0
     space = next(space for space in problem.inputs if space.name == "Weights")

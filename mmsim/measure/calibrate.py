@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsim.cpu.model import RELAYOUT, Hierarchy, Memory, operations, traffic, weight_words
+from mmsim.cpu.model import PACK, RELAYOUT, STEP, Hierarchy, Memory, operations, traffic, weight_words
 from mmsim.graph import Graph
 from mmsim.layer import Layer
 from mmsim.measure import machine
@@ -50,6 +50,7 @@ def _module(module: Callable[[], nn.Module], *shape: int) -> Make:
     return lambda: (module().eval(), (torch.randn(shape),))
 
 
+MANY_ROWS, FEW_ROWS, STEPS = 256, 16, 33
 MAPS, ROWS = (1, 64, 48, 48), (128, 768)
 SMALL_MAPS, SMALL_ROWS = (1, 1, 4, 4), (1, 16)
 POINTWISE: dict[str, tuple[Callable[..., Any], int]] = {
@@ -85,13 +86,14 @@ def samples() -> dict[str, tuple[Make, Make]]:
         "batch_norm": (lambda n: nn.BatchNorm2d(n), SMALL_MAPS, MAPS),
         "group_norm": (lambda n: nn.GroupNorm(1, n), SMALL_MAPS, MAPS),
         "instance_norm": (lambda n: nn.InstanceNorm2d(n), SMALL_MAPS, MAPS),
-        "linear": (lambda n: nn.Linear(n, n), SMALL_ROWS, ROWS),
+        "linear": (lambda n: nn.Linear(n, n), SMALL_ROWS, (MANY_ROWS, 1024)),
+        PACK: (lambda n: nn.Linear(n, n), SMALL_ROWS, (FEW_ROWS, 1024)),
         "conv1d": (lambda n: nn.Conv1d(n, n, 3, padding=1), (1, 1, 8), (1, 128, 512)),
         "conv2d": (lambda n: nn.Conv2d(n, n, 3, padding=1), SMALL_MAPS, (1, 256, 28, 28)),
         "conv3d": (lambda n: nn.Conv3d(n, n, 3, padding=1), (1, 1, 4, 4, 4), (1, 16, 24, 24, 24)),
         "conv_transpose3d": (lambda n: nn.ConvTranspose3d(n, n, 2, 2), (1, 1, 4, 4, 4), (1, 16, 16, 16, 16)),
-        "lstm": (lambda n: nn.LSTM(n, n, batch_first=True), (1, 1, 16), (1, 32, 128)),
-        "gru": (lambda n: nn.GRU(n, n, batch_first=True), (1, 1, 16), (1, 32, 128)),
+        "lstm": (lambda n: nn.LSTM(n, n, batch_first=True), (1, 1, 16), (1, STEPS, 16)),
+        "gru": (lambda n: nn.GRU(n, n, batch_first=True), (1, 1, 16), (1, STEPS, 16)),
     }
     for name, (build, small, large) in modules.items():
         channels = -1 if len(small) in (2,) or name in ("lstm", "gru") else 1
@@ -100,7 +102,7 @@ def samples() -> dict[str, tuple[Make, Make]]:
             _module(partial(build, large[channels]), *large),
         )
     conv = partial(nn.Conv2d, kernel_size=3, padding=1)
-    found[RELAYOUT] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 2, 2))
+    found[RELAYOUT] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 7, 7))
     found["matmul"] = (_call(torch.matmul, (1, 4, 4), (1, 4, 4)), _call(torch.matmul, (12, 128, 64), (12, 64, 128)))
     heads = [(1, 12, 128, 64)] * 3
     found["scaled_dot_product_attention"] = (
@@ -134,12 +136,13 @@ class Sample:
 
     def rate(self, seconds: float, hierarchy: Hierarchy, moving: float) -> float:
         """Operations a second; what a convolution takes to move its tensors, at most half, is taken off."""
-        moved = sum(
-            traffic(self.layer, problem, hierarchy)[0] + weight_words(self.layer, problem) / moving
-            for problem in self.problems
-            if problem.family == "conv"
-        )
+        words = _words(self) if self.family == "conv" else 0.0
+        moved = self.moved_s(hierarchy) + words / moving
         return self.operations / max(seconds - moved, seconds / 2, 1e-7)
+
+    def moved_s(self, hierarchy: Hierarchy) -> float:
+        """Seconds that a convolution moves its tensors; other ops do so while they compute."""
+        return sum(traffic(self.layer, p, hierarchy)[0] for p in self.problems if p.family == "conv")
 
     @property
     def family(self) -> str:
@@ -168,19 +171,36 @@ def calibrate(progress: Callable[[str], None] = lambda name: None) -> dict[str, 
     nothing = _in_turn([view, *(small for small, _ in pairs.values())], clock)
     filled = _in_turn([large for _, large in pairs.values()], clock)
     hierarchy = Hierarchy(tuple(levels))
+    beyond = {name: filled[much] - nothing[little] for name, (little, much) in pairs.items()}
+    many, few = pairs["conv2d"][1], pairs.pop(RELAYOUT)[1]  # the same weights over many pixels and over few
+    extra = (beyond["conv2d"] - many.moved_s(hierarchy)) - (beyond[RELAYOUT] - few.moved_s(hierarchy))
+    folding = (many.operations - few.operations) / max(extra, 1e-7)
+    rest = beyond[RELAYOUT] - few.moved_s(hierarchy) - few.operations / folding
+    moving = _words(few) / max(rest, 0.1 * beyond[RELAYOUT])
+    words = _words(pairs.pop(PACK)[1])
+    product = (MANY_ROWS - FEW_ROWS) * words / max(beyond["linear"] - beyond[PACK], 1e-7)
+    packing = words / max(beyond[PACK] - FEW_ROWS * words / product, 0.1 * beyond[PACK])
     dispatch: dict[str, list[float]] = {"free": [nothing[view]]}
-    rates: dict[str, list[float]] = {}
-    little, much = pairs.pop(RELAYOUT)
-    words = sum(weight_words(much.layer, problem) for problem in much.problems)
-    moving = words / max(filled[much] - nothing[little], filled[much] / 2)
-    rates[RELAYOUT] = [moving]
+    rates: dict[str, list[float]] = {RELAYOUT: [moving], PACK: [packing]}
     for name, (little, much) in pairs.items():
+        if name in RECURRENT:  # products and gates at the rates of others, but every step is dispatched
+            dispatch[name] = [nothing[little]]
+            dispatch[f"{name}{STEP}"] = [max(beyond[name] / (STEPS - 1), 1e-7)]
+            continue
         for key in {name, much.family}:
             dispatch.setdefault(key, []).append(max(nothing[little], 1e-7))
             if much.operations:
-                rates.setdefault(key, []).append(much.rate(filled[much] - nothing[little], hierarchy, moving))
+                rate = product if name == "linear" else much.rate(beyond[name], hierarchy, moving)
+                rates.setdefault(key, []).append(rate)
     means = [{key: geometric_mean(values) for key, values in table.items()} for table in (dispatch, rates)]
     return _file(levels, means[0], means[1], clock.method)
+
+
+RECURRENT = ("lstm", "gru")
+
+
+def _words(sample: Sample) -> float:
+    return sum(weight_words(sample.layer, problem) for problem in sample.problems)
 
 
 def _sample(name: str, make: Make) -> Sample:

@@ -35,7 +35,7 @@ class Planned:
 
 @dataclass
 class Outcome:
-    """What became of a sweep: files written now and those that stood, what could not be measured, and how many are left."""
+    """What became of a sweep: files written, those that stood, what could not be measured, how many are left."""
 
     measured: list[str] = field(default_factory=list)
     stood: list[str] = field(default_factory=list)

@@ -57,6 +57,8 @@ def tokenise(
         tokenizer.enable_truncation(length)
         tokenizer.enable_padding(length=length, pad_id=tokenizer.token_to_id("[PAD]"), pad_token="[PAD]")
         found = tokenizer.encode_batch(text)
+        tokenizer.no_truncation()  # it is kept for others: leave it as it was
+        tokenizer.no_padding()
         columns = zip(*((one.ids, one.attention_mask, one.type_ids) for one in found), strict=True)
         return {name: torch.tensor(rows, device="cpu") for name, rows in zip(gives, columns, strict=False)}
 
