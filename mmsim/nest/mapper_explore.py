@@ -23,7 +23,7 @@ from mmsim.nest.mapspace import Array
 
 Metric: TypeAlias = Literal["latency", "energy", "edp"]
 BEAM_FACTORS = 50  # choices of factors for each row of a beam
-AT_ONCE = 30_000  # candidates that one step should make
+AT_ONCE, AT_ONCE_INSIDE = 4_000, 30_000  # candidates that one step should make; below a fan-out, where bounds tell less
 TOLERANCE = 1e-12  # of sums in another order
 
 
@@ -67,10 +67,10 @@ class Run:
         late = self.time_s is not None and time.process_time() - self.start > self.time_s
         return late or (self.mappings is not None and self.judged >= self.mappings)
 
-    def at_once(self, slot: int) -> int:
+    def at_once(self, slot: int, candidates: int) -> int:
         """How many rows to go on with at once, judged by how many candidates they have made so far."""
         rows, made = self.growth.get(slot, (1, 100))
-        return max(64, AT_ONCE * rows // max(made, 1))
+        return max(64, candidates * rows // max(made, 1))
 
     def give_up(self, rows: Rows) -> None:
         """Remember that `rows` were not looked into."""
@@ -91,7 +91,7 @@ def explore(run: Run, plan: Plan, start: Rows, width: int | None = None) -> None
             for rest in (rows, *stack):
                 run.give_up(rest)
             return
-        at_once = run.at_once(rows.slot)
+        at_once = run.at_once(rows.slot, AT_ONCE_INSIDE if plan.fan_ahead(rows.slot) > 1 else AT_ONCE)
         if len(rows) > at_once:
             stack.append(rows.take(np.arange(at_once, len(rows))))
             rows = rows.take(np.arange(at_once))

@@ -29,7 +29,7 @@ from mmsim.problem import Problem
 
 MAPPINGS = 2_000_000  # budget when none is given: less than a second
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
-JUDGED_AGAIN = 1  # the last improvements, evaluated one by one
+JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
 ROUNDING = 1e-3  # by which whole accesses per instance may exceed the search's fractions of them
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
