@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mmsim.arch.model import Fanout, Storage
@@ -21,6 +21,8 @@ from tests.nest_instances import archs, mappings, problems
 def test_equals_timeloop_model(data: st.DataObject) -> None:
     problem, arch = data.draw(problems()), data.draw(archs())
     mapping = data.draw(mappings(arch, problem, perfect=True))
+    fanouts = {node.name for node in arch.fanouts}
+    assume(not any(level.temporal for level in mapping.levels if level.node in fanouts))  # v0.4 cannot say them
     energy = {
         node.name: {"read": 3.0, "write": 5.0, "update": 7.0, "compute": 1.0, "leak": 0.0}
         for node in arch.nodes
