@@ -77,7 +77,7 @@ def _record_fake(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -
     world = _Fakes(module)
     given = nested.replace(inputs, world.input)
     watched = observed(world.recorder, world.shadows, whole)
-    with _quiet(), swapped(module, world.weight), world.mode, torch.no_grad(), watched:
+    with _quiet(), _two_threads(), swapped(module, world.weight), world.mode, torch.no_grad(), watched:
         out = replayed(module, given, world.recorder) if is_program(module) else call(module, given)
     return world.recorder.finish(out)
 
@@ -132,6 +132,18 @@ def _export(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.
 
 
 _ROUTES = {"recorder": _record_fake, "recorder-real": _record_real, "export": _export}
+
+
+@contextmanager
+def _two_threads() -> Iterator[None]:
+    """torch picks a convolution's kernel, and with it its result's layout, by the number of threads: a graph must not
+    depend on the machine that it was captured on."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
