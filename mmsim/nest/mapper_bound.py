@@ -78,7 +78,7 @@ def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
         return total + shared.sum(axis=0)
     floors: Array = np.zeros(len(total))
     for space, (fan, once_pj) in plan.spanning(slot).items():
-        floors = floors + np.maximum(once_pj, shared[space] / fan)
+        floors = floors + np.maximum(np.minimum(once_pj, shared[space]), shared[space] / fan)
     shared = np.sort(np.maximum(shared, TINY), axis=0)[::-1]
     best = rest = shared.sum(axis=0)
     product = -np.log(plan.fan_below_parents(slot) * _served_twice(plan, slot, left))
@@ -109,11 +109,24 @@ def _served_twice(plan: Plan, slot: int, left: Array) -> Array:
     return most
 
 
+def _most_served(plan: Plan, rows: Rows, flow: Flow) -> Array:
+    """(R) how many instances one read may serve at most through fan-outs to come.
+
+    On the second axis of a fan-out only dimensions that do not lie along the first one are left.
+    """
+    ahead = plan.fan_between(rows.slot, flow)
+    if ahead == 1 or not plan.other_axis(rows.slot):
+        return np.full(len(rows), float(ahead))
+    free = (rows.factor == 1) & (rows.left > 1)
+    helps = free[plan.may_share[flow.boundary.space]].any(axis=0)
+    return np.where(helps, ahead, ahead / plan.slots[rows.slot].mesh)
+
+
 def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) -> tuple[Array, Array, Moved]:
     """(2, R) twice: cost when open rows close at once, and when they keep their tile; as in `pending`."""
     space = flow.boundary.space
     irrelevant = plan.irrelevant[space]
-    ahead = plan.fan_between(rows.slot, flow)
+    ahead = _most_served(plan, rows, flow)
     if not spare:
         ahead = ahead ** (1 / len(plan.space.spaces))
     whole = plan.whole[space]
@@ -128,9 +141,9 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) ->
         """Of so many reads if every instance were served alone."""
         reads = np.maximum(whole, alone / ahead)
         every = flow.net_pj(reads, fills, whole * most[0], whole * most[1])
-        if not spare or ahead == 1:
+        if not spare:
             return np.array([every, zero])
-        each_pj = flow.read_pj - flow.first_read_pj
+        each_pj = np.where(ahead > 1, flow.read_pj - flow.first_read_pj, 0.0)
         return np.array([every - each_pj * reads, each_pj * alone])
 
     slid = plan.least_slide(space, live.tile) if space in plan.halo else 1.0

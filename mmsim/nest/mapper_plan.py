@@ -105,6 +105,10 @@ class Plan:
         self.last = len(self.slots) - 1
         self.ranks: tuple[tuple[Rank, ...], ...] = tuple(space.rank_terms(i) for i in range(len(space.spaces)))
         self.irrelevant = [[d for d in range(self.dims) if not row[d]] for row in space.relevant]
+        self.may_share = [
+            sorted({*irrelevant, *(d for rank in ranks if len(rank) > 1 for d, _ in rank)})
+            for irrelevant, ranks in zip(self.irrelevant, self.ranks, strict=True)
+        ]
         self.whole = [float(box(ranks, space.sizes[:, None])[0]) for ranks in self.ranks]
         self.channels = tuple(
             (k, action)
