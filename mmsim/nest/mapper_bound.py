@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mmsim.nest.mapper_cycles import Moved, cycles, instances, least_cycles, most_copies, once_copies
 from mmsim.nest.mapper_plan import Flow, Plan
-from mmsim.nest.mapper_rows import Live, Rows, times
+from mmsim.nest.mapper_rows import Bools, Live, Rows, times
 from mmsim.nest.mapspace import Array
-
-TINY = 1e-300
-
 
 def bound(plan: Plan, rows: Rows) -> None:
     """Fill in `rows.bound` and `rows.cycles`, the least energy and cycles of any completion.
@@ -56,12 +55,26 @@ def _first_loop(plan: Plan, rows: Rows, now: Array, least: Array) -> Array:
     The innermost loop still to come is of some dimension: data spaces that it indexes are refetched
     as of now, only the others may yet keep their tiles. The bound is the best of these cases.
     """
-    best = np.full(len(rows), np.inf)
-    for dims, relevant in plan.signatures:
-        moves = (rows.left[list(dims)] > 1).any(axis=0)
-        cost = together(plan, rows.slot, rows.left, np.where(np.array(relevant)[:, None], now, least))
-        best = np.where(moves, np.minimum(best, cost), best)
-    return np.where(np.isfinite(best), best, together(plan, rows.slot, rows.left, least))
+    moves = [(rows.left[list(dims)] > 1).any(axis=0) for dims, _ in plan.signatures]
+    best = least_of_cases(plan, rows.slot, rows.left, moves, now, least)
+    still = ~np.any(moves, axis=0)
+    if still.any():
+        best[still] = together(plan, rows.slot, rows.left[:, still], least[:, :, still])
+    return best
+
+
+def least_of_cases(
+    plan: Plan, slot: int, left: Array, moves: Sequence[Bools], refetched: Array, kept: Array
+) -> Array:
+    """(R) the least cost when the innermost loop may be of the dimensions that move; of data spaces that it indexes
+    as `refetched`, of the others as `kept` (2, S, R). Infinite where none moves.
+    """
+    best: Array = np.full(left.shape[1], np.inf)
+    for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
+        if move.any():
+            cost = np.where(np.array(relevant)[:, None], refetched, kept)
+            best = np.where(move, np.minimum(best, together(plan, slot, left, cost)), best)
+    return best
 
 
 def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
@@ -74,38 +87,43 @@ def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
     """
     alone, shared = cost
     total: Array = alone.sum(axis=0)
-    if plan.fan_below_parents(slot) == 1:
+    spanning = plan.spanning(slot)
+    if not spanning:
         return total + shared.sum(axis=0)
-    floors: Array = np.zeros(len(total))
-    for space, (fan, once_pj) in plan.spanning(slot).items():
-        floors = floors + np.maximum(np.minimum(once_pj, shared[space]), shared[space] / fan)
-    shared = np.sort(np.maximum(shared, TINY), axis=0)[::-1]
+    floors = sum(
+        (np.maximum(np.minimum(once_pj, shared[i]), shared[i] / fan) for i, (fan, once_pj) in spanning.items()),
+        start=np.zeros(len(total)),
+    )
     best = rest = shared.sum(axis=0)
-    product = -np.log(plan.fan_below_parents(slot) * _served_twice(plan, slot, left))
-    for k, each in enumerate(shared, start=1):
-        product = product + np.log(each)
+    product = 1 / _most_shared(plan, slot, left)
+    for k, each in enumerate(_descending([shared[i] for i in spanning]), start=1):
+        product = product * each
         rest = rest - each
-        level = np.exp(product / k)
+        level = np.sqrt(product) if k == 2 else product ** (1 / k)
         best = np.where(each >= level, k * level + rest, best)
     return total + np.maximum(best, floors)
 
 
-def _served_twice(plan: Plan, slot: int, left: Array) -> Array:
-    """(R) how far the data spaces' shares m1 m2 ... of one fan-out may exceed its instances.
+def _descending(columns: list[Array]) -> list[Array]:
+    """The same values, the greatest of each row first."""
+    for end in range(len(columns) - 1, 0, -1):
+        for i in range(end):
+            a, b = columns[i], columns[i + 1]
+            columns[i], columns[i + 1] = np.maximum(a, b), np.minimum(a, b)
+    return columns
+
+
+def _most_shared(plan: Plan, slot: int, left: Array) -> Array:
+    """(R) the most that the data spaces' shares m1 m2 ... of the fan-outs to come may be.
 
     A dimension that two data spaces lack counts for both, and so do two whose sum indexes one.
     """
-    most: Array = np.ones(left.shape[1])
-    fan = plan.fan_below_parents(slot)
-    for d in range(plan.dims):
-        lacking = sum(d in irrelevant for irrelevant in plan.irrelevant)
-        if lacking > 1:
-            most = most * np.minimum(left[d], fan) ** (lacking - 1)
-    for ranks in plan.ranks:
-        for rank in ranks:
-            if len(rank) > 1:
-                many = np.sort(np.minimum([left[d] for d, _ in rank], fan), axis=0)
-                most = most * np.prod(many[:-1], axis=0)
+    fan = max(fan for fan, _ in plan.spanning(slot).values())
+    most: Array = np.full(left.shape[1], fan)
+    for d, times in plan.lacking:
+        most = most * np.minimum(left[d], fan) ** times
+    for first, second in plan.window_pairs:
+        most = most * np.minimum(np.minimum(left[first], left[second]), fan)
     return most
 
 

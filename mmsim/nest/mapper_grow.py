@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.nest.mapper_bound import together
+from mmsim.nest.mapper_bound import least_of_cases
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Rows
 from mmsim.nest.mapper_run import Run
@@ -200,11 +200,7 @@ class Growth:
             ends = np.any([m for m, (_, relevant) in zip(moves, plan.signatures, strict=True) if relevant[s]], axis=0)
             times = np.prod([self.left[d] - 1 + self.cut[d, i] for d in plan.irrelevant[s]], axis=0)
             kept[:, s] = np.where(ends, np.minimum(least[:, s] * np.maximum(times, 1.0), now[:, s]), least[:, s])
-        best = np.full(len(i), np.inf)
-        left = np.array(self.left)
-        for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
-            case = together(plan, self.k, left, np.where(np.array(relevant)[:, None], now, kept))
-            best = np.where(move, np.minimum(best, case), best)
+        best = least_of_cases(plan, self.k, np.array(self.left), moves, now, kept)
         best = np.where(still, 0.0, best)
         return np.maximum(self.energy[i], energy + best), self.cycles[i]
 
