@@ -99,7 +99,7 @@ MACHINES = {
 def hopeful(plan: Plan, rows: Rows) -> Rows:
     """The same rows with bounds that rule out nothing."""
     rows.bound = rows.cycles = rows.fixed = np.zeros(len(rows))
-    rows.now = rows.least = np.zeros((len(plan.space.spaces), len(rows)))
+    rows.now = rows.least = np.zeros((2, len(plan.space.spaces), len(rows)))
     return rows
 
 

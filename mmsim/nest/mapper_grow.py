@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.nest.mapper_bound import least_of_cases
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Rows
 from mmsim.nest.mapper_run import Run
@@ -193,17 +194,13 @@ class Growth:
             energy = energy - table.minimum + table.exact(self.left)
         moves = [np.any([self.factor[d] > 1 for d in dims], axis=0) for dims, _ in plan.signatures]
         still = ~np.any(moves, axis=0)
-        now, least = self.rows.now[:, i], self.rows.least[:, i]
-        cost = [now[s] for s in range(len(now))]
-        kept = []
-        for s in range(len(now)):
+        now, least = self.rows.now[:, :, i], self.rows.least[:, :, i]
+        kept = least.copy()
+        for s in range(now.shape[1]):
             ends = np.any([m for m, (_, relevant) in zip(moves, plan.signatures, strict=True) if relevant[s]], axis=0)
             times = np.prod([self.left[d] - 1 + self.cut[d, i] for d in plan.irrelevant[s]], axis=0)
-            kept.append(np.where(ends, np.minimum(least[s] * np.maximum(times, 1.0), now[s]), least[s]))
-        best = np.full(len(i), np.inf)
-        for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
-            case = sum((cost[s] if relevant[s] else kept[s] for s in range(len(now))), start=np.zeros(len(i)))
-            best = np.where(move, np.minimum(best, case), best)
+            kept[:, s] = np.where(ends, np.minimum(least[:, s] * np.maximum(times, 1.0), now[:, s]), least[:, s])
+        best = least_of_cases(plan, self.k, np.array(self.left), moves, now, kept)
         best = np.where(still, 0.0, best)
         return np.maximum(self.energy[i], energy + best), self.cycles[i]
 

@@ -76,8 +76,8 @@ class Rows:
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
     guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy by which rows are put in order
     fixed: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound without open boundaries
-    now: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if refetched as of now
-    least: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if they keep their tile
+    now: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if refetched as of now
+    least: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if they keep their tile
     tally: dict[Flow, tuple[float, float]] | None = None  # reads and fills of a single row, where wanted
 
     def __len__(self) -> int:
@@ -106,8 +106,8 @@ class Rows:
             self.cycles[i] if self.cycles.size else self.cycles,
             self.guess[i] if self.guess.size else self.guess,
             self.fixed[i] if self.fixed.size else self.fixed,
-            self.now[:, i] if self.now.size else self.now,
-            self.least[:, i] if self.least.size else self.least,
+            self.now[:, :, i] if self.now.size else self.now,
+            self.least[:, :, i] if self.least.size else self.least,
         )
 
 
@@ -215,13 +215,9 @@ def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> Non
     for owed, words in ((Owed(flow, False), reads), (Owed(flow, True), fills)):
         if owed in rows.owed:
             rows.owed[owed] = rows.owed[owed] + words
-    b = flow.boundary
-    uses = [((b.parent, "read"), reads), ((b.child, "write"), fills)]
-    if flow.is_output:
-        uses.append(((b.parent, "write"), reads))
-    for channel, words in uses:
-        if channel in rows.words:
-            rows.words[channel] = rows.words[channel] + words * plan.scale(channel[0], b.space)
+    for channel, by_fills, _ in plan.uses(flow):
+        words = fills if by_fills else reads
+        rows.words[channel] = rows.words[channel] + words * plan.scale(channel[0], flow.boundary.space)
 
 
 def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
@@ -466,13 +462,9 @@ def finish(plan: Plan, rows: Rows) -> None:
 def _spare_first(plan: Plan, rows: Rows) -> None:
     """Take the first reads and fills of outputs out of the bandwidth used."""
     for flow in plan.flows:
-        b = flow.boundary
-        uses = (
-            (b.parent, "read", flow.parent_group, flow.spares_reads),
-            (b.child, "write", flow.child_group, flow.spares_fills),
-        )
-        for k, action, group, spares in uses:
-            if spares and (k, action) in rows.words:
-                copies = np.prod(times(rows, plan.known(group))[plan.irrelevant[b.space]], axis=0)
-                first = plan.whole[b.space] * copies * plan.scale(k, b.space)
-                rows.words[k, action] = rows.words[k, action] - first
+        space = flow.boundary.space
+        for channel, _, spared in plan.uses(flow):
+            if spared is not None:
+                copies = np.prod(times(rows, plan.known(spared))[plan.irrelevant[space]], axis=0)
+                first = plan.whole[space] * copies * plan.scale(channel[0], space)
+                rows.words[channel] = rows.words[channel] - first
