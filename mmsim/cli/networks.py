@@ -26,26 +26,12 @@ def comparisons(measured: Sequence[Measurement], arch: Arch, dump: Path | None) 
     found = []
     with progress.bar("predicting", len(measured)) as step:
         for one in measured:
-            source = Source(str(dump)) if dump is not None else _source(one)
+            source = Source(str(dump)) if dump is not None else Source.of(one.source)
             if source not in graphs:
                 graphs[source] = source.graph()
             found.append(compare(one, graphs[source], arch))
             step(one.workload)
     return found
-
-
-def _source(measured: Measurement) -> Source:
-    named = measured.source
-    return Source(
-        spec=named.network,
-        fusion=named.fusion,
-        modality=named.modality,
-        end_to_end=named.end_to_end,
-        host_costs=named.host_costs,
-        knobs=tuple(f"{name}={value}" for name, value in named.knobs.items()),
-        inputs=tuple(f"{name}={value}" for name, value in named.inputs.items()),
-        stages=tuple(f"{path}={stage}" for path, stage in named.stages.items()),
-    )
 
 
 def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:

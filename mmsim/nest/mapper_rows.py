@@ -40,6 +40,11 @@ class Live:
     runs: Array  # (D, R)
     last_runs: Array  # (D, R)
 
+    @property
+    def pending(self) -> bool:
+        """Whether anything is still to be counted."""
+        return bool(self.runs.size or self.open.any())
+
     def take(self, i: Ints) -> Live:
         """The rows `i`."""
         columns = (getattr(self, name) for name in Live.__dataclass_fields__)
@@ -66,6 +71,7 @@ class Rows:
     order: Ints  # (R) code of the loop order at the slot before
     origin: Ints  # (R) row of `parent`
     parent: Rows | None
+    family: Ints  # (R) rows of one family compete for places in a beam
     bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
     guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy by which rows are put in order
@@ -95,6 +101,7 @@ class Rows:
             self.order[i],
             self.origin[i],
             self.parent,
+            self.family[i],
             self.bound[i] if self.bound.size else self.bound,
             self.cycles[i] if self.cycles.size else self.cycles,
             self.guess[i] if self.guess.size else self.guess,
@@ -118,11 +125,7 @@ def join(parts: list[Rows]) -> Rows:
     def cat(arrays: list[Array]) -> Array:
         return np.concatenate(arrays, axis=-1)
 
-    live = {
-        b: _join_live([p.live[b] for p in parts])
-        for b in a.live
-        if a.live[b].runs.size or any(p.live[b].open.any() for p in parts)
-    }
+    live = {b: _join_live([p.live[b] for p in parts]) for b in a.live}
     return Rows(
         a.slot,
         cat([p.tile for p in parts]),
@@ -139,6 +142,7 @@ def join(parts: list[Rows]) -> Rows:
         np.concatenate([p.order for p in parts]),
         np.concatenate([p.origin for p in parts]),
         a.parent,
+        np.concatenate([p.family for p in parts]),
         cat([p.bound for p in parts]),
         cat([p.cycles for p in parts]),
         cat([p.guess for p in parts]),
@@ -168,6 +172,7 @@ def root(plan: Plan, *, tally: bool = False) -> Rows:
         order=np.zeros(1, dtype=np.int64),
         origin=np.zeros(1, dtype=np.int64),
         parent=None,
+        family=np.zeros(1, dtype=np.int64),
         tally={} if tally else None,
     )
     open_flows(plan, rows, -1)
@@ -251,11 +256,12 @@ def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
         rows.energy[i],
         {c: a[i] for c, a in rows.words.items()},
         {o: a[i] for o, a in rows.owed.items()},
-        {b: live.take(i) for b, live in rows.live.items()},
+        {b: live.take(i) for b, live in rows.live.items() if live.pending},
         factor,
         np.zeros(len(i), dtype=np.int64),
         i,
         rows,
+        rows.family[i],
     )
     grown.tally = None if rows.tally is None else dict(rows.tally)
     return grown, pieces
