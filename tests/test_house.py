@@ -13,7 +13,7 @@ FLOORS = (
     ("files", "size"),
     ("layer", "problem", "arch", "solution"),
     ("ops", "nest", "gpu", "cpu", "energy"),
-    ("graph", "emit", "measurement"),
+    ("graph", "emit", "kernel_table", "measurement"),
     ("training", "tracing", "schedule", "backends", "layer_dump"),
     ("run", "measure", "dumps"),
     ("validate", "explore", "crosscheck"),
