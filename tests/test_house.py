@@ -13,7 +13,7 @@ FLOORS = (
     ("files", "size"),
     ("layer", "problem", "arch", "solution"),
     ("ops", "nest", "gpu", "cpu", "energy"),
-    ("graph", "emit", "measurement", "measured_table"),
+    ("graph", "emit", "kernel_table", "measured_table", "measurement"),
     ("training", "tracing", "schedule", "backends", "layer_dump", "autocast"),
     ("run", "measure", "dumps"),
     ("validate", "explore", "crosscheck"),

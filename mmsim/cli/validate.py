@@ -13,7 +13,8 @@ from mmsim.cli.output import json_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mmsim.validate import KernelMode, Pair
+    from mmsim.kernel_table import KernelMode
+    from mmsim.validate import Pair
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
