@@ -19,7 +19,7 @@ from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapper_run import Run
 from mmsim.nest.mapspace import Array, Keep
 
-PLACES = 60
+PLACES = 20
 
 
 def improve(run: Run, plan_of: Callable[[Keep], tuple[Plan, Rows] | None]) -> None:
@@ -31,7 +31,7 @@ def improve(run: Run, plan_of: Callable[[Keep], tuple[Plan, Rows] | None]) -> No
         for keep in (plan.keep, *_other_keeps(plan)):
             found = plan_of(keep)
             if found:
-                held = np.array(list(_around(*factors.shape, factors))) if keep == plan.keep else factors[None]
+                held = np.array(list(_around(factors))) if keep == plan.keep else factors[None]
                 start = found[1].take(np.zeros(len(held), dtype=np.int64))
                 start.family = np.arange(len(held))
                 beam(run, found[0], start, PLACES, held)
@@ -46,8 +46,9 @@ def chosen(rows: Rows, row: int) -> Array:
     return np.array(found[::-1])
 
 
-def _around(slots: int, dims: int, factors: Array) -> Iterator[Array]:
+def _around(factors: Array) -> Iterator[Array]:
     """What to hold of `factors`: all but two slots, or all but two dimensions."""
+    slots, dims = factors.shape
     for pair in itertools.combinations(range(slots - 1), 2):
         held = factors.copy()
         held[list(pair)] = 0

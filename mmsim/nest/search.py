@@ -23,8 +23,9 @@ from mmsim.nest.mapper_bound import bound
 from mmsim.nest.mapper_explore import beam, explore
 from mmsim.nest.mapper_improve import improve
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, root
+from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapper_run import Metric, Run
+from mmsim.nest.mapper_step import root
 from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
