@@ -94,14 +94,24 @@ def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
         (np.maximum(np.minimum(once_pj, shared[i]), shared[i] / fan) for i, (fan, once_pj) in spanning.items()),
         start=np.zeros(len(total)),
     )
-    best = rest = shared.sum(axis=0)
-    product = 1 / _most_shared(plan, slot, left)
-    for k, each in enumerate(_descending([shared[i] for i in spanning]), start=1):
+    least = water_filled([shared[i] for i in spanning], _most_shared(plan, slot, left))
+    return np.asarray(total + np.maximum(least, floors))
+
+
+def water_filled(amounts: list[Array], most: Array) -> Array:
+    """The least of A1/m1 + A2/m2 + ..., where every m >= 1 and m1 m2 ... <= `most`.
+
+    >>> water_filled([np.array([8.0]), np.array([2.0]), np.array([1.0])], np.array([4.0]))    # 2 + 2 + 1
+    array([5.])
+    """
+    best = rest = np.sum(amounts, axis=0)
+    product = 1 / most
+    for k, each in enumerate(_descending(list(amounts)), start=1):
         product = product * each
         rest = rest - each
         level = np.sqrt(product) if k == 2 else product ** (1 / k)
         best = np.where(each >= level, k * level + rest, best)
-    return np.asarray(total + np.maximum(best, floors))
+    return np.asarray(best)
 
 
 def _descending(columns: list[Array]) -> list[Array]:
@@ -122,7 +132,7 @@ def _most_shared(plan: Plan, slot: int, left: Array) -> Array:
     most: Array = np.full(left.shape[1], fan)
     for d, more in plan.lacking:
         most = most * np.minimum(left[d], fan) ** more
-    for first, second in plan.window_pairs:
+    for first, second in plan.space.window_pairs:
         most = most * np.minimum(np.minimum(left[first], left[second]), fan)
     return most
 

@@ -9,11 +9,12 @@ of the next round (large neighbourhood search: Shaw, CP 1998).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from mmsim.nest.mapper_explore import beam
+from mmsim.nest.mapper_keeps import Keeps
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapper_run import Run
@@ -22,14 +23,14 @@ from mmsim.nest.mapspace import Array, Keep
 PLACES = 20
 
 
-def improve(run: Run, plan_of: Callable[[Keep], tuple[Plan, Rows] | None]) -> None:
+def improve(run: Run, keeps: Keeps) -> None:
     """Search around the best mapping found, until nothing around it is better or the budget is spent."""
     while run.improved < len(run.found) and not run.spent():
         run.improved = len(run.found)
         plan, rows, row = run.found[-1]
         factors = chosen(rows, row)
         for keep in (plan.keep, *_other_keeps(plan)):
-            found = plan_of(keep)
+            found = keeps.plan(keep)
             if found:
                 held = np.array(list(_around(factors))) if keep == plan.keep else factors[None]
                 start = found[1].take(np.zeros(len(held), dtype=np.int64))

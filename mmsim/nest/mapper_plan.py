@@ -104,12 +104,6 @@ class Plan:
         many = [sum(d in irrelevant for irrelevant in self.irrelevant) - 1 for d in range(self.dims)]
         return tuple((d, more) for d, more in enumerate(many) if more > 0)
 
-    @cached_property
-    def window_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of dimensions that index one rank together; instances share nothing of longer ranks."""
-        ranks = [rank for ranks in self.ranks for rank in ranks]
-        return tuple((rank[0][0], rank[1][0]) for rank in ranks if len(rank) == 2)
-
     def future(self, slot: int) -> float:
         """Energy that boundaries not yet begun must cost when `slot` is next."""
         if slot not in self._future:

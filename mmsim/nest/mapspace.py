@@ -142,6 +142,12 @@ class Mapspace:
         """The data spaces with a rank that two or more dimensions index."""
         return tuple(i for i in range(len(self.spaces)) if any(len(rank) > 1 for rank in self.rank_terms(i)))
 
+    @cached_property
+    def window_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of dimensions that index one rank together; instances share nothing of longer ranks."""
+        ranks = [rank for i in range(len(self.spaces)) for rank in self.rank_terms(i)]
+        return tuple((rank[0][0], rank[1][0]) for rank in ranks if len(rank) == 2)
+
     def rank_terms(self, space: int) -> tuple[tuple[tuple[int, int], ...], ...]:
         """For each rank of a data space, its (dimension's number, coefficient), dimensions with loops only."""
         number = {dim: i for i, dim in enumerate(self.dims)}
