@@ -66,9 +66,16 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
     gap = where.device.gap_s if mode == "eager" else 0.0  # a graph holds its kernels ready
     dispatched = end = 0.0
     layers = []
+    lowered: dict[object, tuple[Kernel, ...]] = {}
     for layer in graph.layers:
         problems = graph.problems(layer) if layer.id not in fused else ()
-        found = lower(layer, problems, Site(where, options, residency.cold(layer))) if problems else ()
+        found: tuple[Kernel, ...] = ()
+        if problems:
+            cold = residency.cold(layer)
+            same = _signature(layer, cold)
+            if same not in lowered:
+                lowered[same] = lower(layer, problems, Site(where, options, cold))
+            found = lowered[same]
         residency.touch(layer)
         host_s = _host_units(layer, found) * host.pipelined_dispatch_s if mode == "eager" else 0.0
         dispatched += host_s
@@ -86,6 +93,12 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
         wall_s=max(end, dispatched) + launch + host.sync_s,
         copy_s=copy_time(where, sum(concrete(tensor.bytes) for tensor in graph.inputs)),
     )
+
+
+def _signature(layer: Layer, cold: dict[str, float]) -> object:
+    """What a layer's kernels depend on: layers that agree in it need lowering once."""
+    operands = tuple((name, t.shape, t.dtype, t.role, cold.get(t.name)) for name, t in layer.operands)
+    return layer.op, layer.attrs, operands, tuple((t.shape, t.dtype, cold.get(t.name)) for t in layer.outputs)
 
 
 def copy_time(where: Machine, size: float) -> float:
