@@ -50,7 +50,7 @@ _TILES = ((128, 128), (128, 64), (128, 32))
 _WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
     "cuda": replace(_BASE, tiles=_TILES, efficiency=1.23, perimeter=12.9, k_clocks=5.5),
-    "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.7, stream=1.0, pads=True),
+    "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.59, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
