@@ -15,15 +15,15 @@ from mmsim.layer import Layer, Tensor
 
 HALF = frozenset(
     {"matmul", "__matmul__", "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "multi_dot", "mm",
-     "mv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "linear",
-     "prelu", "gru", "gru_cell", "lstm", "lstm_cell", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention", "einsum",
-     "multi_head_attention_forward"}
+     "mv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution",
+     "linear", "prelu", "gru", "gru_cell", "lstm", "lstm_cell", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention",
+     "einsum", "multi_head_attention_forward"}
 )  # fmt: skip
 FULL = frozenset(
     {"__pow__", "__rdiv__", "__rpow__", "__rtruediv__", "acos", "asin", "cdist", "cosh", "cosine_similarity",
-     "cross_entropy", "cumprod", "cumsum", "dist", "erfinv", "exp", "expm1", "group_norm", "kl_div", "l1_loss", "layer_norm", "log",
-     "log10", "log1p", "log2", "log_softmax", "mse_loss", "nll_loss", "norm", "normalize", "pow", "prod", "reciprocal", "renorm",
-     "rsqrt", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sum", "tan"}
+     "cross_entropy", "cumprod", "cumsum", "dist", "erfinv", "exp", "expm1", "group_norm", "kl_div", "l1_loss",
+     "layer_norm", "log", "log10", "log1p", "log2", "log_softmax", "mse_loss", "nll_loss", "norm", "normalize", "pow",
+     "prod", "reciprocal", "renorm", "rsqrt", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sum", "tan"}
 )  # fmt: skip
 FIRST = frozenset({"batch_norm", "instance_norm", "rms_norm", "interpolate", "grid_sample", "embedding"})
 """Ops whose output has their input's format, whatever their parameters are in."""

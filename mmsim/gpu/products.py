@@ -34,6 +34,7 @@ class Library:
     spread: float  # share of the SMs that saturates DRAM
     cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
     efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
+    stream: float = 1.0  # of the DRAM bandwidth that a plain stream reaches
     drift: float = 0.0  # slow-down for each doubling of what one wave of blocks reads beyond L2's size
     pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
     hides_output: bool = False  # whether the next tile computes while one is written
@@ -50,7 +51,7 @@ ROW_SETUP = 2.5
 """A product of one row streams its weights: no pipeline to fill, in memory latencies."""
 TILE = 128  # a product's energy stands for square tiles of this edge; others fetch more operands or fewer
 
-TENSOR = Library(_TENSOR_TILES, _SPLITS, 32, 0.7, 5.77, 5.48, 0.9, 2.95, 0.52, 1)
+TENSOR = Library(_TENSOR_TILES, _SPLITS, 32, 0.7, 5.77, 5.48, 0.9, 2.95, 0.52, 1, stream=0.825)
 """Fitted on 30 % of the bf16 products of the A100."""
 HOPPER = Library(_HOPPER_TILES, _SPLITS, 64, 6.8, 2.53, 4.05, 0.26, 2.34, 0.76, 4, hides_output=True)
 """Fitted on 30 % of the bf16 products of the H100; clusters of blocks share what they fetch."""
@@ -132,10 +133,12 @@ def products(
     compute = compute / _clock(machine, dtype, grid, _join(menu, compute, traffic))
     seconds = machine.device.launch_s + _join(menu, compute, traffic) + traffic.after_s
     seconds = np.where((grid.split == 1) | (grid.depth >= 4 * menu.k_step), seconds, np.inf)
-    best = np.argmin(seconds, -1)[..., None]
+    best = np.argmin(seconds, -1)
 
     def pick(x: Array) -> Array:
-        return np.take_along_axis(np.broadcast_to(x, seconds.shape), best, -1)[..., 0]
+        if best.ndim == 0:  # one product: no array of indices
+            return np.asarray(x[int(best)] if len(x) > 1 else x[0])
+        return np.take_along_axis(np.broadcast_to(x, seconds.shape), best[..., None], -1)[..., 0]
 
     resident = np.minimum(grid.resident, np.ceil(grid.per_sm))
     return Products(
@@ -234,8 +237,9 @@ def _traffic(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, cold: 
     lost = missing(sizes.a_bytes + sizes.b_bytes + c, device.l2_resident_bytes)
     fetched = sizes.a_bytes * np.maximum(cold[0], lost) + sizes.b_bytes * np.maximum(cold[1], lost)
     written = c * np.maximum(cold[2], lost)
-    dram_s = fetched / machine.dram_bytes_per_s / np.minimum(1, np.minimum(grid.per_sm, 1) / menu.spread)
-    out = written / machine.dram_bytes_per_s + (c - written) / machine.l2_bytes_per_s
+    dram_rate = machine.dram_bytes_per_s * menu.stream
+    dram_s = fetched / dram_rate / np.minimum(1, np.minimum(grid.per_sm, 1) / menu.spread)
+    out = written / dram_rate + (c - written) / machine.l2_bytes_per_s
     sums = (4 * grid.split + sizes.word) / sizes.word * c / machine.l2_bytes_per_s + 2 * device.gap_s
     after = np.where(grid.split > 1, sums, 0.0)
     if menu.hides_output:
