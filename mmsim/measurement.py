@@ -205,6 +205,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
     cache: Literal["warm", "cold"] = "warm"
+    pace_s: dict[str, float] = {}  # of a CPU: what a few programs took just then, to hold against its calibration
     notes: list[str] = []
 
     @property

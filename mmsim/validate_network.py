@@ -10,7 +10,7 @@ from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.gpu import Mode
 from mmsim.graph import Graph
-from mmsim.measurement import Measurement
+from mmsim.measurement import Measurement, Spread
 from mmsim.run import LayerCost, Run, run
 from mmsim.size import concrete, total
 from mmsim.validate import Pair, errors, spearman
@@ -79,7 +79,7 @@ def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
     if unknown:
         raise InputError(f"this graph has no layer {unknown[0]!r}: it is not the network that was measured")
     kernels = measured.kernels if arch.device is not None else None
-    times = {layer.name: layer.device_s.median for layer in measured.layers}
+    times = {layer.name: _time(layer.device_s, measured) for layer in measured.layers}
     if kernels is not None:
         times = {name: kernels.layers_s.get(name, 0.0) for name in times}
     found = {name: _seconds(costs[name], kernels is not None) for name in times}
@@ -113,6 +113,11 @@ def _as_measured(graph: Graph, measured: Measurement) -> Graph:
     return graph.cast(measured.dtype)
 
 
+def _time(spread: Spread, measured: Measurement) -> float:
+    """On a CPU the lower quartile, as in its calibration: what else runs there only ever adds to a time."""
+    return spread.p25 if measured.machine.kind == "cpu" else spread.median
+
+
 def _seconds(cost: LayerCost, kernels_alone: bool) -> float:
     return cost.kernel_s if kernels_alone else cost.latency_s
 
@@ -133,7 +138,7 @@ def _network(measured: Measurement, predicted: Run, found: dict[str, float]) -> 
     real = measured.device_s if measured.machine.kind == "cpu" else measured.wall_s
     overhead = predicted.overhead_s if measured.source.only is None else 0.0
     alone = measured.layers and (measured.source.only is not None or measured.machine.kind == "cpu")
-    return Pair("network", real.median, sum(found.values()) + overhead if alone else predicted.latency_s)
+    return Pair("network", _time(real, measured), sum(found.values()) + overhead if alone else predicted.latency_s)
 
 
 # --- sums over several comparisons ---------------------------------------------------------------
