@@ -10,6 +10,7 @@ from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.gpu import Mode
 from mmsim.graph import Graph
+from mmsim.layer import Layer
 from mmsim.measurement import Measurement, Spread
 from mmsim.run import LayerCost, Run, run
 from mmsim.size import concrete, total
@@ -60,6 +61,12 @@ class Comparison:
     unpredicted_share: float
 
     @property
+    def pace(self) -> dict[str, float]:
+        """On a CPU: program -> how many times longer it took than when the machine was calibrated."""
+        then = self.predicted.arch.cpu.pace_s if self.predicted.arch.cpu else {}
+        return {name: seconds / then[name] for name, seconds in self.measured.pace_s.items() if name in then}
+
+    @property
     def title(self) -> str:
         """``av_mnist concat b40 float32 eager``."""
         m = self.measured
@@ -75,9 +82,7 @@ def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
     """
     predicted = run(_as_measured(graph, measured), arch, mode=MODES[measured.mode])
     costs = {cost.layer.name: cost for cost in predicted.layers}
-    unknown = [layer.name for layer in measured.layers if layer.name not in costs]
-    if unknown:
-        raise InputError(f"this graph has no layer {unknown[0]!r}: it is not the network that was measured")
+    _check_same(measured, [cost.layer for cost in predicted.layers])
     kernels = measured.kernels if arch.device is not None else None
     times = {layer.name: _time(layer.device_s, measured) for layer in measured.layers}
     if kernels is not None:
@@ -99,6 +104,21 @@ def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
         network=_network(measured, predicted, found),
         unpredicted_share=1 - covered / whole if whole else 0.0,
     )
+
+
+def _check_same(measured: Measurement, layers: Sequence[Layer]) -> None:
+    """The layers of the graph and of the measurement must be the same ones, of the stages that were measured."""
+    ops = {layer.name: layer.op for layer in layers}
+    for layer in measured.layers:
+        if layer.name not in ops:
+            raise InputError(f"this graph has no layer {layer.name!r}: it is not the network that was measured")
+        if layer.op != ops[layer.name]:
+            raise InputError(f"layer {layer.name!r} is {ops[layer.name]} in this graph, {layer.op} in the measurement")
+    seen = {layer.name for layer in measured.layers}
+    wanted = (layer.name for layer in layers if measured.source.only in (None, layer.stage.kind, str(layer.stage)))
+    missing = next((name for name in wanted if name not in seen), None)
+    if measured.layers and missing is not None:
+        raise InputError(f"the measurement has no layer {missing!r} of this graph")
 
 
 def _as_measured(graph: Graph, measured: Measurement) -> Graph:
@@ -182,6 +202,7 @@ def _one(comparison: Comparison, worst: int) -> dict[str, Any]:
         "mode": measured.mode,
         "device": measured.machine.name,
         "arch": comparison.predicted.arch.name,
+        "pace": comparison.pace,
         "noise_percent": 100 * measured.device_s.relative,
         "network": _figures(comparison.network),
         "stages": {pair.label: _figures(pair) for pair in comparison.stages},

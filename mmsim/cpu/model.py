@@ -170,24 +170,25 @@ def _ones(layer: Layer, name: str) -> bool:
     return all(step == 1 for step in value) if isinstance(value, tuple) else value == 1
 
 
-TIMES_MOVED = 2.0
-"""Times that a convolution moves its activations: oneDNN computes on blocked layouts, PyTorch keeps plain ones."""
-
-
 def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy, reuse: Reuse = HOT) -> tuple[float, str]:
-    """Seconds to read and write what a problem moves, and the level that takes most of them."""
+    """Seconds to read and write what a problem moves, and the level that takes most of them.
+
+    A convolution moves its activations twice: oneDNN computes on blocked layouts, PyTorch keeps plain ones. Its copies
+    of input and output are fresh blocks, as results are.
+    """
     instances = concrete(problem.instances)
     read, written = float(concrete(problem.read_bytes)), float(concrete(problem.written_bytes))
     own = (read + written) / instances
-    times = TIMES_MOVED if problem.family == "conv" else 1.0
     weights = min(read, _weight_share(layer) * (read + written))
-    parts = [*_reads(layer.inputs, times * (read - weights), own, hierarchy, reuse)]
+    parts = [*_reads(layer.inputs, read - weights, own, hierarchy, reuse)]
     if instances == 1:
         parts += _reads(layer.weights, weights, own, hierarchy, reuse)
     else:  # steps find them near
         parts.append((weights / hierarchy.holding(own).read_bytes_per_s, hierarchy.holding(own).name))
-    outputs = hierarchy.writing(written / instances)
-    parts.append((times * written / outputs.write_bytes_per_s, outputs.name))
+    blocks = [written, written, read - weights] if problem.family == "conv" else [written]
+    for size in blocks:
+        fresh = hierarchy.writing(size / instances)
+        parts.append((size / fresh.write_bytes_per_s, fresh.name))
     return sum(seconds for seconds, _ in parts), max(parts)[1]
 
 
