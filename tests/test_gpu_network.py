@@ -140,9 +140,9 @@ def test_counters_by_hand() -> None:
     assert set(found) == {"head", "total"}
     total = found["total"]
     assert total.dram_utilization == pytest.approx(where.device.dram_share, rel=0.01)
-    assert total.stalls == {"memory_dependency": pytest.approx(1)} and total.classes == {"Relu": pytest.approx(1)}
+    assert total.stalls == {"Mem": pytest.approx(1)} and total.classes == {"Relu": pytest.approx(1)}
     assert total.size_bins == (0, 0, 0, 1) and total.kernels == 1
-    assert total.load_efficiency == 1 and 0.9 < total.occupancy <= 1
+    assert total.gld_efficiency == 1 and 0.9 < total.achieved_occupancy <= 1
 
 
 def test_recurrent_steps_are_launches_of_one_kernel() -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     help="Who maps: builtin, timeloop or accelforge (mmsim doctor says which are installed).",
 )
 @click.option("--layers", type=click.IntRange(min=0), default=0, help="Show this many of the slowest layers.")
+@click.option("--counters", is_flag=True, help="GPUs: occupancy, IPC, DRAM use, stalls and kernel classes per stage.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write dump, Timeloop and Accelergy files."
 )
@@ -53,6 +54,7 @@ def command(
     mappings: int,
     backend: str,
     layers: int,
+    counters: bool,
     out: Path | None,
     as_json: bool,
     output: Path | None,
@@ -97,6 +99,8 @@ def command(
 
         for done in runs:
             tables_of.stages(done, batch)
+            if counters:
+                tables_of.counters(done)
             if layers:
                 tables_of.slowest(done, layers)
         if out is not None:

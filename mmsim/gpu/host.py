@@ -11,7 +11,7 @@ from mmsim.arch.device import Host
 
 CALLS = {
     "relu": 1.2, "gelu": 1.16, "softmax": 1.27, "log_softmax": 1.27, "layer_norm": 1.79, "group_norm": 1.79,
-    "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.2, "matmul": 1.4, "conv1d": 2.5, "conv2d": 2.5,
+    "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.3, "matmul": 1.4, "conv1d": 2.5, "conv2d": 2.5,
     "conv3d": 2.5, "scaled_dot_product_attention": 2.0, "lstm": 6.0, "gru": 6.0,
     "multi_head_attention_forward": 12.0,
 }  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 
 from mmsim.arch.model import Fanout, Storage
 from mmsim.nest.counts import Counts
-from mmsim.nest.mapper_bound import instances
+from mmsim.nest.mapper_cycles import instances
 from mmsim.nest.mapper_plan import Flow, Plan
 from mmsim.nest.mapper_rows import Rows, finish, loop, root, spread, times
 from mmsim.nest.mapping import Level, Loop, Mapping

@@ -105,6 +105,10 @@ class Plan:
         self.last = len(self.slots) - 1
         self.ranks: tuple[tuple[Rank, ...], ...] = tuple(space.rank_terms(i) for i in range(len(space.spaces)))
         self.irrelevant = [[d for d in range(self.dims) if not row[d]] for row in space.relevant]
+        self.may_share = [
+            sorted({*irrelevant, *(d for rank in ranks if len(rank) > 1 for d, _ in rank)})
+            for irrelevant, ranks in zip(self.irrelevant, self.ranks, strict=True)
+        ]
         self.whole = [float(box(ranks, space.sizes[:, None])[0]) for ranks in self.ranks]
         self.channels = tuple(
             (k, action)
@@ -112,6 +116,7 @@ class Plan:
             if isinstance(slot.node, Storage) and limited(slot.node)
             for action in ("read", "write")
         )
+        self.limited = tuple(sorted({k for k, _ in self.channels}))
         self.signatures = [(dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in self._same_reuse()]
         self.most_instances = {
             k: math.prod(s.mesh for s in self.slots[k + 1 :] if s.spatial) for k in range(len(self.slots))
@@ -119,6 +124,7 @@ class Plan:
         self.least_cycles = self._least_cycles()
         self._tight: dict[int, tuple[int, ...]] = {}
         self._limits: dict[tuple[int, int], tuple[int, int]] = {}
+        self._spanning: dict[int, dict[int, tuple[float, float]]] = {}
         self._future: dict[int, float] = {}
         self._orders: dict[int, list[OrderClass]] = {}
         self._classes: dict[tuple[int, frozenset[int]], tuple[OrderClass, ...]] = {}
@@ -210,6 +216,31 @@ class Plan:
         """The most instances that slots from `slot` on put below the flow's parent."""
         return math.prod(s.mesh for s in self.slots[slot : flow.boundary.parent] if s.spatial)
 
+    def spanning(self, slot: int) -> dict[int, tuple[float, float]]:
+        """The data spaces whose flow runs through fan-outs that begin at `slot` or further out.
+
+        For each, the most instances of these fan-outs, and the energy of reading every word once.
+        """
+        if slot not in self._spanning:
+            self._spanning[slot] = {
+                f.boundary.space: (fan, self.whole[f.boundary.space] * (f.read_pj - f.first_read_pj))
+                for f in self.flows
+                if f.boundary.child < slot and (fan := self.fan_between(slot, f)) > 1
+            }
+        return self._spanning[slot]
+
+    @cached_property
+    def lacking(self) -> tuple[tuple[int, int], ...]:
+        """Dimensions that more than one data space lacks: (dimension, how many more)."""
+        many = [sum(d in irrelevant for irrelevant in self.irrelevant) - 1 for d in range(self.dims)]
+        return tuple((d, more) for d, more in enumerate(many) if more > 0)
+
+    @cached_property
+    def window_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of dimensions that index one rank together; instances share nothing of longer ranks."""
+        ranks = [rank for ranks in self.ranks for rank in ranks]
+        return tuple((rank[0][0], rank[1][0]) for rank in ranks if len(rank) == 2)
+
     def future(self, slot: int) -> float:
         """Energy that boundaries not yet begun must cost when `slot` is next."""
         if slot not in self._future:
@@ -246,7 +277,7 @@ class Plan:
     def _least_cycles(self) -> float:
         """Cycles that computing takes with every unit busy, or a memory that moves every word once."""
         cycles = math.prod(self.space.sizes) / math.prod(s.mesh for s in self.slots if s.spatial)
-        for k in {k for k, _ in self.channels}:
+        for k in self.limited:
             reads = writes = 0.0
             for flow in self.flows:
                 words, b = self.whole[flow.boundary.space], flow.boundary
@@ -302,6 +333,18 @@ class Plan:
     def two_axes(self, k: int) -> bool:
         """Whether slot `k` is one of two axes of a fan-out."""
         return self.other_axis(k) or (k < self.last and self.other_axis(k + 1))
+
+    def uses(self, flow: Flow) -> tuple[tuple[tuple[int, str], bool, int | None], ...]:
+        """The limited channels that a flow's words take: the channel, whether by fills (else by reads), and, where
+        the first access of each word is spared, the fan-outs below the instances that access."""
+        b = flow.boundary
+        every: list[tuple[tuple[int, str], bool, int | None]] = [
+            ((b.parent, "read"), False, flow.parent_group if flow.spares_reads else None),
+            ((b.child, "write"), True, flow.child_group if flow.spares_fills else None),
+        ]
+        if flow.is_output:
+            every.append(((b.parent, "write"), False, None))
+        return tuple(use for use in every if use[0] in self.channels)
 
     def rates(self, k: int) -> tuple[float | None, float | None, float | None]:
         """Words per cycle that slot `k`'s memory reads, writes, and both together."""

@@ -40,6 +40,11 @@ class Live:
     runs: Array  # (D, R)
     last_runs: Array  # (D, R)
 
+    @property
+    def pending(self) -> bool:
+        """Whether anything is still to be counted."""
+        return bool(self.runs.size or self.open.any())
+
     def take(self, i: Ints) -> Live:
         """The rows `i`."""
         columns = (getattr(self, name) for name in Live.__dataclass_fields__)
@@ -66,12 +71,13 @@ class Rows:
     order: Ints  # (R) code of the loop order at the slot before
     origin: Ints  # (R) row of `parent`
     parent: Rows | None
+    family: Ints  # (R) rows of one family compete for places in a beam
     bound: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the energy
     cycles: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound of the cycles
     guess: Array = field(default_factory=lambda: np.empty(0))  # (R) energy by which rows are put in order
     fixed: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound without open boundaries
-    now: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if refetched as of now
-    least: Array = field(default_factory=lambda: np.empty((0, 0)))  # (S, R) of those, if they keep their tile
+    now: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if refetched as of now
+    least: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if they keep their tile
     tally: dict[Flow, tuple[float, float]] | None = None  # reads and fills of a single row, where wanted
 
     def __len__(self) -> int:
@@ -95,12 +101,13 @@ class Rows:
             self.order[i],
             self.origin[i],
             self.parent,
+            self.family[i],
             self.bound[i] if self.bound.size else self.bound,
             self.cycles[i] if self.cycles.size else self.cycles,
             self.guess[i] if self.guess.size else self.guess,
             self.fixed[i] if self.fixed.size else self.fixed,
-            self.now[:, i] if self.now.size else self.now,
-            self.least[:, i] if self.least.size else self.least,
+            self.now[:, :, i] if self.now.size else self.now,
+            self.least[:, :, i] if self.least.size else self.least,
         )
 
 
@@ -118,11 +125,7 @@ def join(parts: list[Rows]) -> Rows:
     def cat(arrays: list[Array]) -> Array:
         return np.concatenate(arrays, axis=-1)
 
-    live = {
-        b: _join_live([p.live[b] for p in parts])
-        for b in a.live
-        if a.live[b].runs.size or any(p.live[b].open.any() for p in parts)
-    }
+    live = {b: _join_live([p.live[b] for p in parts]) for b in a.live}
     return Rows(
         a.slot,
         cat([p.tile for p in parts]),
@@ -139,6 +142,7 @@ def join(parts: list[Rows]) -> Rows:
         np.concatenate([p.order for p in parts]),
         np.concatenate([p.origin for p in parts]),
         a.parent,
+        np.concatenate([p.family for p in parts]),
         cat([p.bound for p in parts]),
         cat([p.cycles for p in parts]),
         cat([p.guess for p in parts]),
@@ -168,6 +172,7 @@ def root(plan: Plan, *, tally: bool = False) -> Rows:
         order=np.zeros(1, dtype=np.int64),
         origin=np.zeros(1, dtype=np.int64),
         parent=None,
+        family=np.zeros(1, dtype=np.int64),
         tally={} if tally else None,
     )
     open_flows(plan, rows, -1)
@@ -210,13 +215,9 @@ def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> Non
     for owed, words in ((Owed(flow, False), reads), (Owed(flow, True), fills)):
         if owed in rows.owed:
             rows.owed[owed] = rows.owed[owed] + words
-    b = flow.boundary
-    uses = [((b.parent, "read"), reads), ((b.child, "write"), fills)]
-    if flow.is_output:
-        uses.append(((b.parent, "write"), reads))
-    for channel, words in uses:
-        if channel in rows.words:
-            rows.words[channel] = rows.words[channel] + words * plan.scale(channel[0], b.space)
+    for channel, by_fills, _ in plan.uses(flow):
+        words = fills if by_fills else reads
+        rows.words[channel] = rows.words[channel] + words * plan.scale(channel[0], flow.boundary.space)
 
 
 def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
@@ -251,11 +252,12 @@ def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
         rows.energy[i],
         {c: a[i] for c, a in rows.words.items()},
         {o: a[i] for o, a in rows.owed.items()},
-        {b: live.take(i) for b, live in rows.live.items()},
+        {b: live.take(i) for b, live in rows.live.items() if live.pending},
         factor,
         np.zeros(len(i), dtype=np.int64),
         i,
         rows,
+        rows.family[i],
     )
     grown.tally = None if rows.tally is None else dict(rows.tally)
     return grown, pieces
@@ -460,13 +462,9 @@ def finish(plan: Plan, rows: Rows) -> None:
 def _spare_first(plan: Plan, rows: Rows) -> None:
     """Take the first reads and fills of outputs out of the bandwidth used."""
     for flow in plan.flows:
-        b = flow.boundary
-        uses = (
-            (b.parent, "read", flow.parent_group, flow.spares_reads),
-            (b.child, "write", flow.child_group, flow.spares_fills),
-        )
-        for k, action, group, spares in uses:
-            if spares and (k, action) in rows.words:
-                copies = np.prod(times(rows, plan.known(group))[plan.irrelevant[b.space]], axis=0)
-                first = plan.whole[b.space] * copies * plan.scale(k, b.space)
-                rows.words[k, action] = rows.words[k, action] - first
+        space = flow.boundary.space
+        for channel, _, spared in plan.uses(flow):
+            if spared is not None:
+                copies = np.prod(times(rows, plan.known(spared))[plan.irrelevant[space]], axis=0)
+                first = plan.whole[space] * copies * plan.scale(channel[0], space)
+                rows.words[channel] = rows.words[channel] - first

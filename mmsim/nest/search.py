@@ -20,9 +20,11 @@ from mmsim.errors import InputError
 from mmsim.nest.evaluate import Evaluation, evaluate
 from mmsim.nest.mapper_answer import counts_of, decisions, is_perfect, mapping_of
 from mmsim.nest.mapper_bound import bound
-from mmsim.nest.mapper_explore import Metric, Run, explore
+from mmsim.nest.mapper_explore import beam, explore
+from mmsim.nest.mapper_improve import improve
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Rows, root
+from mmsim.nest.mapper_run import Metric, Run
 from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
@@ -74,10 +76,12 @@ def best_mapping(
     space = Mapspace(problem, arch)
     _check_feasible(space)
     plans = _plans(run, space)
-    for width, count in BEAMS:
+    for places, count in BEAMS:
         for plan, start in plans[:count]:
-            if run.wins(start.bound, start.cycles)[0]:
-                explore(run, plan, start, width)
+            if not run.spent() and run.wins(start.bound, start.cycles)[0]:
+                beam(run, plan, start, places)
+        if run.found:
+            improve(run, {plan.keep: (plan, start) for plan, start in plans}.get)
         plans = _most_promising_first(run, plans)
     for plan, start in plans:
         explore(run, plan, start)

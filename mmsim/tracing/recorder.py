@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy
 import torch
 from torch import Tensor, fx, nn
+from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from mmsim.layer import op_kind
 from mmsim.tracing import nested
@@ -93,7 +94,7 @@ class Recorder:
     def finish(self, out: Any) -> fx.GraphModule:
         """Close the graph with what the module returned, as dicts and tuples."""
         self.graph.output(nested.plain(out, self._node))
-        graph_module = fx.GraphModule(self.attributes, self.graph)
+        graph_module = _LazyGraphModule(self.attributes, self.graph)  # writes its Python code when it is first run
         graph_module.meta["unread"] = {
             path: value
             for path, value in self._weights.values()
