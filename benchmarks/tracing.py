@@ -108,7 +108,7 @@ def _on_meta(module: Any, inputs: Any) -> Any:
 
 def network(name: str) -> tuple[Any, Any]:
     """A network of the zoo, of the held-out table, or ``vit:24`` and ``llama:16`` for growth with the layers."""
-    import held_out
+    import held_out_models
     import torch
 
     from mmsim.tracing.weightless import weightless
@@ -119,8 +119,8 @@ def network(name: str) -> tuple[Any, Any]:
     with weightless():
         if layers:
             return _deep(kind, int(layers))
-        if kind in held_out.HELD_OUT:
-            return held_out.build(kind), held_out.inputs(kind)
+        if kind in held_out_models.HELD_OUT:
+            return *held_out_models.of_transformers(kind)[:1], held_out_models.inputs(kind, 2)
         return ZOO[kind].build(False).eval(), ZOO[kind].inputs(False, 2)
 
 
@@ -190,7 +190,7 @@ def main() -> None:
 
 
 def _names(options: argparse.Namespace) -> list[str]:
-    import held_out
+    import held_out_models
 
     from tests.zoo import ZOO
 
@@ -198,7 +198,7 @@ def _names(options: argparse.Namespace) -> list[str]:
         return str(options.models).split(",")
     if options.growth:
         return ["vit:12", "vit:24", "vit:48", "llama:8", "llama:16", "llama:32"]
-    return list(held_out.HELD_OUT if options.held_out else ZOO)
+    return list(held_out_models.HELD_OUT if options.held_out else ZOO)
 
 
 def _text(result: dict[str, Any]) -> str:

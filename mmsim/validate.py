@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log10
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -17,9 +17,9 @@ from mmsim.errors import InputError
 from mmsim.gpu import attention, convolution, host, vector
 from mmsim.gpu.machine import Machine, machine
 from mmsim.gpu.products import gemm, missing
+from mmsim.kernel_table import COLUMNS, MEASURED, ROTATION, KernelMode
 
 Row: TypeAlias = dict[str, float]
-KernelMode: TypeAlias = Literal["eager", "graph"]
 
 DTYPES = {
     "fp32": "float32", "tf32": "tfloat32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8",
@@ -31,22 +31,9 @@ ELEMENTWISE_INPUTS = {
 }  # fmt: skip
 """Pointwise op -> tensors it reads."""
 ROW_OPS = ("softmax", "ln")
-COLUMNS = {
-    "gemm": ("m", "n", "k"),
-    "linear": ("batch", "m", "k_reduction", "n"),
-    "bmm": ("batch", "m", "k_reduction", "n"),
-    "conv": ("batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding"),
-    "attention": ("batch", "seq_len", "num_heads", "head_dim"),
-    "vector": ("op", "rows", "cols"),
-}
 OPS = (*COLUMNS, *ELEMENTWISE_INPUTS, *ROW_OPS)
-MEASURED = "latency_ms"
 IMPLAUSIBLE = 200.0
 """A median ratio of measured to predicted that only another unit explains."""
-ROTATION = 12
-"""Times its own footprint that a benchmark inside a CUDA graph touches before it meets an operand again:
-several replays, each with its own weights and outputs. Below L2's size all of it stays there."""
-
 NOISE_FLOOR_PERCENT = {("gemm", "h100_sxm"): 4.6, ("gemm", "a100_sxm_80gb"): 5.9}
 """Mean disagreement of two frameworks that measured the same shapes (AIConfigurator: vLLM against TensorRT-LLM)."""
 

@@ -39,14 +39,14 @@ def command(
     and MAPPING are Timeloop v0.4 files (``problem:`` and ``mapping:``). Reads, fills and updates are
     words of one instance.
     """
-    from mmsim.nest import mapping
+    from mmsim.nest import mapping_file as mappings
     from mmsim.nest import problem_file as problems
     from mmsim.nest.answer import as_dict
     from mmsim.nest.evaluate import evaluate
 
     arch = architecture(arch_name, ert, art)
     problem = problems.read(problem_file, word_bits=arch.compute.word_bits)
-    found = evaluate(arch, problem, mapping.read(mapping_file, arch, problem))
+    found = evaluate(arch, problem, mappings.read(mapping_file, arch, problem))
     answer(as_dict(found, arch), lambda: show_evaluation(found, arch), as_json=as_json, output=output)
 
 

@@ -63,7 +63,7 @@ def command(
 def _as_dict(found: Result, arch: Arch, problem: Problem) -> dict[str, Any]:
     """The fields of ``mmsim evaluate``, the mapping, and how good it is."""
     from mmsim.nest.answer import as_dict
-    from mmsim.nest.mapping import to_timeloop
+    from mmsim.nest.mapping_file import to_timeloop
 
     return {
         **as_dict(found.evaluation, arch),

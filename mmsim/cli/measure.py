@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -17,6 +18,7 @@ from mmsim.errors import InputError
 
 if TYPE_CHECKING:
     from mmsim.measure.built import Built
+    from mmsim.measure.outcome import Outcome
     from mmsim.measure.sweep import Planned
     from mmsim.measurement import Measurement, Mode
     from mmsim.measurement import Source as Measured
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 @partial(source_options, required=False)
 @click.option("--all", "sweep", is_flag=True, help="All variants of NETWORK, or of all workloads, into the folder -o.")
 @click.option("--calibrate", is_flag=True, help="Measure this CPU's constants into the architecture file -o.")
+@click.option("--kernels", is_flag=True, help="Single kernels on random shapes: tables for `mmsim validate kernels`.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--batch", "batches", type=click.IntRange(min=1), multiple=True, default=(1,), show_default=True)
 @click.option("--dtype", "dtypes", multiple=True, default=("float32",), show_default=True, help="Of all tensors.")
@@ -44,7 +47,12 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: torch's). With 1, CPU time counts.")
 @click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
-@click.option("--within", type=click.FloatRange(min=0), metavar="SECONDS", help="With --all: begin no run after this.")
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="With --all or --kernels: begin nothing later.",
+)
 @click.option("--streams", is_flag=True, help="Also all encoders at once, on CUDA streams.")
 @click.option("--counters", is_flag=True, help="Also Nsight Compute's counters and stalls per stage (needs ncu).")
 @json_option
@@ -53,6 +61,7 @@ def command(
     source: Source,
     sweep: bool,
     calibrate: bool,
+    kernels: bool,
     batches: tuple[int, ...],
     dtypes: tuple[str, ...],
     modes: tuple[Mode, ...],
@@ -81,6 +90,9 @@ def command(
     use_threads(threads)
     if calibrate:
         _calibrate(source, output, as_json)
+        return
+    if kernels:
+        _kernels(source, dtypes, modes, output, as_json, within, how["device"])
         return
     if sweep:
         _sweep(source, batches, dtypes, modes, output, as_json, within, how)
@@ -113,7 +125,6 @@ def _sweep(
     source: Source, batches: tuple[int, ...], dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None,
     as_json: bool, within: float | None, how: dict[str, Any],
 ) -> None:  # fmt: skip
-    from mmsim import files
     from mmsim.measure import sweep
     from mmsim.measure.built import Built
     from mmsim.report import progress
@@ -124,19 +135,47 @@ def _sweep(
     if source != Source(source.spec):
         raise InputError("--all takes every variant: leave out --fusion, --modality, --set, --stage and the like")
     planned = sweep.plan((source.spec,) if source.spec else names(), batches, dtypes, modes)
-    built = Built()
+    built, asked = Built(), (how.pop("streams"), how.pop("counters"))
 
     def one(p: Planned) -> Measurement:
-        return _measured(p.source, p.batch, p.dtype, p.mode, built, full=p.full, **how)
+        streams, counters = (wanted and p.counted for wanted in asked)
+        more: dict[str, Any] = {"streams": streams, "counters": counters, "full": p.full}
+        return _measured(p.source, p.batch, p.dtype, p.mode, built, **more, **how)
 
     with progress.bar("measuring", len(planned)) as step:
         outcome = sweep.run(planned, folder, one, step, inf if within is None else within)
+    _show(outcome, as_json)
+
+
+def _kernels(
+    source: Source, dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None, as_json: bool,
+    within: float | None, device: str,
+) -> None:  # fmt: skip
+    from mmsim.measure.kernel_sweep import FORMATS, sweep, tables
+    from mmsim.measure.machine import device_of
+    from mmsim.report import progress
+
+    if source.spec:
+        raise InputError("--kernels measures the machine, not a network", field=source.spec)
+    if folder is None:
+        raise InputError("--kernels needs a folder", field="-o")
+    where = device_of(device)
+    if unknown := [name for name in dtypes if name not in FORMATS]:
+        raise InputError(f"unknown {unknown[0]!r}: {', '.join(FORMATS)}", field="--dtype")
+    kinds = [mode for mode in modes if mode != "compiled"]
+    if len(kinds) < len(modes) or ("graph" in kinds and device != "cuda"):
+        raise InputError("single kernels run in eager mode, on a GPU in graph mode as well", field="--mode")
+    formats = [FORMATS[name] for name in dtypes]
+    with progress.bar("measuring", tables(formats, kinds)) as step:
+        outcome = sweep(folder, where, formats, kinds, progress=step, within_s=inf if within is None else within)
+    _show(outcome, as_json)
+
+
+def _show(outcome: Outcome, as_json: bool) -> None:
+    from mmsim import files
+
     if as_json:
-        click.echo(
-            files.to_json(
-                {"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed, "left": outcome.left}
-            )
-        )
+        click.echo(files.to_json(asdict(outcome)))
         return
     click.echo(
         f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, "

@@ -75,7 +75,7 @@ def samples(captured: fx.GraphModule, graph: Graph) -> list[Sample]:
 
 
 def counters(
-    source: Source, batch: int, dtype: str, wanted: Sequence[Sample], within_s: float = 1800.0
+    source: Source, batch: int, dtype: str, wanted: Sequence[Sample], within_s: float = 120.0
 ) -> dict[str, dict[str, float]]:
     """stage -> metric -> mean over its kernels, weighted by their time. Raises `InputError` without a usable `ncu`."""
     if shutil.which("ncu") is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from math import inf
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from mmsim import files
 from mmsim.errors import InputError
 from mmsim.measure.built import release
+from mmsim.measure.outcome import Outcome
 from mmsim.measure.session import reason
 from mmsim.measurement import Measurement, Mode, Source, dump, load
 
@@ -28,6 +29,7 @@ class Planned:
     dtype: str
     mode: Mode
     full: bool = True
+    counted: bool = False  # with counters and streams, where they are asked for
 
     @property
     def alike(self) -> tuple[str, str, str]:
@@ -40,23 +42,13 @@ class Planned:
         return f"{self.source.network}.{self.variant}.b{self.batch}.{self.dtype}.{self.mode}.json"
 
 
-@dataclass
-class Outcome:
-    """What became of a sweep: files written, those that stood, what could not be measured, how many are left."""
-
-    measured: list[str] = field(default_factory=list)
-    stood: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    left: int = 0
-
-
 def plan(
     networks: Iterable[str], batches: Sequence[int], dtypes: Sequence[str], modes: Sequence[Mode]
 ) -> list[Planned]:
     """All variants of these workloads at all these settings: the paper's own variants first, then small batches.
 
     What is built once, a variant at a batch in a format, is measured in all modes in a row. The paper's own
-    variants are measured in full.
+    variants are measured in full, with counters and streams at the middle batch, op by op, in the first format.
     """
     from mmsim.workloads import get
 
@@ -65,8 +57,14 @@ def plan(
         variants = [(_source(name, arguments), variant) for variant, arguments in get(name).variants().items()]
         of_paper.append(variants[0])
         further += variants[1:]
+    middle = sorted(batches)[len(batches) // 2]
+
+    def planned(source: Source, variant: str, batch: int, dtype: str, mode: Mode, full: bool) -> Planned:
+        counted = full and (batch, dtype, mode) == (middle, dtypes[0], "eager")
+        return Planned(source, variant, batch, dtype, mode, full, counted)
+
     return [
-        Planned(source, variant, batch, dtype, mode, full=group is of_paper)
+        planned(source, variant, batch, dtype, mode, group is of_paper)
         for group in (of_paper, further)
         for batch in sorted(batches)
         for source, variant in group

@@ -13,13 +13,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.nest.mapper_bound import least_of_cases
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Rows
 from mmsim.nest.mapper_run import Run
 from mmsim.nest.mapspace import Array, factors
 
-HALF_MADE = 2_000
-HALF_EACH = 100
+HALF_MADE, HALF_EACH = 2_000, 100  # choices that a beam goes on with before all dimensions are chosen; and each family
 CHOICES = 40_000  # made at once; more of them only when one row alone has more
 
 
@@ -126,7 +126,7 @@ class Growth:
     def _allowed(self, d: int, factor: Array) -> npt.NDArray[np.bool_]:
         """Whether constraints allow these factors of dimension `d`."""
         low, high = self.plan.limits(self.k, d)
-        return ((factor >= low) | ((factor == 1) & self.plan.two_axes(self.k))) & (factor <= high)
+        return np.asarray(((factor >= low) | ((factor == 1) & self.plan.two_axes(self.k))) & (factor <= high))
 
     def _most(self, d: int) -> Array:
         """(R) the greatest factor of dimension `d` that the fan-out or the memories allow."""
@@ -193,17 +193,13 @@ class Growth:
             energy = energy - table.minimum + table.exact(self.left)
         moves = [np.any([self.factor[d] > 1 for d in dims], axis=0) for dims, _ in plan.signatures]
         still = ~np.any(moves, axis=0)
-        now, least = self.rows.now[:, i], self.rows.least[:, i]
-        cost = [now[s] for s in range(len(now))]
-        kept = []
-        for s in range(len(now)):
+        now, least = self.rows.now[:, :, i], self.rows.least[:, :, i]
+        kept = least.copy()
+        for s in range(now.shape[1]):
             ends = np.any([m for m, (_, relevant) in zip(moves, plan.signatures, strict=True) if relevant[s]], axis=0)
             times = np.prod([self.left[d] - 1 + self.cut[d, i] for d in plan.irrelevant[s]], axis=0)
-            kept.append(np.where(ends, np.minimum(least[s] * np.maximum(times, 1.0), now[s]), least[s]))
-        best = np.full(len(i), np.inf)
-        for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
-            case = sum((cost[s] if relevant[s] else kept[s] for s in range(len(now))), start=np.zeros(len(i)))
-            best = np.where(move, np.minimum(best, case), best)
+            kept[:, s] = np.where(ends, np.minimum(least[:, s] * np.maximum(times, 1.0), now[:, s]), least[:, s])
+        best = least_of_cases(plan, self.k, np.array(self.left), moves, now, kept)
         best = np.where(still, 0.0, best)
         return np.maximum(self.energy[i], energy + best), self.cycles[i]
 
@@ -219,15 +215,18 @@ def _even_parts(each: Ints) -> Iterator[slice]:
         first = last
 
 
-def growths(
-    run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: int | None = None
-) -> Iterator[Growth]:
+def growths(run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: int | None = None) -> Iterator[Growth]:
     """Every choice of factors that fits and may win, some `CHOICES` at a time, until the budget is spent.
 
     Where `held` (R, D) has a factor, that one is taken; 0 leaves the dimension free. Of each part,
     `most` choices of a memory's loops for each family: those with the least bounds.
     """
-    for growth in _grown(run, Growth(plan, rows, held), 0, np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family))):
+    for growth in _grown(
+        run,
+        Growth(plan, rows, held),
+        0,
+        np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family)),
+    ):
         if plan.dims and not growth.slot.spatial and growth.k < plan.last:
             growth.take(run.wins(*growth.last_hopes()))
             if most is not None:

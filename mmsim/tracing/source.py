@@ -9,7 +9,7 @@ from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import Model, load_model
-from mmsim.tracing.pipeline import Given, finished, trace, trace_at
+from mmsim.tracing.pipeline import Given, concrete, finished, trace
 from mmsim.tracing.symbolic import Sizes
 
 
@@ -80,10 +80,8 @@ def _trace_workload(
         built = first if sizes["B"] == 2 else network(sizes["B"])
         return built.module, built.inputs
 
-    return trace_at(
-        given_at, {"B": 1}, first.stages, overrides=overrides, workload=name, variant=first.variant,
-        allow_unknown=allow_unknown,
-    )  # fmt: skip
+    graph_at = concrete(given_at, paths=(*first.stages, *(overrides or ())), workload=name, variant=first.variant)
+    return finished(graph_at, {"B": 1}, first.stages, overrides=overrides, allow_unknown=allow_unknown)
 
 
 def _trace_model(
@@ -105,7 +103,7 @@ def _trace_model(
     unused = set(knobs) - set(symbols)
     if unused:
         raise InputError(f"no input has a size {', '.join(sorted(unused))}", field="--set")
-    return trace_at(
-        lambda sizes: (model.module, {spec.name: spec.example(sizes) for spec in specs}), symbols, model.stages,
-        overrides=overrides, workload=model.name, allow_unknown=allow_unknown,
+    return trace(
+        model.module, lambda **sizes: {spec.name: spec.example(sizes) for spec in specs}, symbols=symbols,
+        stages=model.stages, overrides=overrides, workload=model.name, allow_unknown=allow_unknown,
     )  # fmt: skip
