@@ -30,9 +30,9 @@ from mmsim import validate  # noqa: E402
 from mmsim.arch import load  # noqa: E402
 from mmsim.arch.model import Arch  # noqa: E402
 from mmsim.errors import InputError  # noqa: E402
-from mmsim.gpu import attention, convolution, host, products, vector  # noqa: E402
+from mmsim.gpu import attention, convolution, host, library, vector  # noqa: E402
 
-MODULES = {m.__name__.rsplit(".", 1)[1]: m for m in (attention, convolution, host, products, vector)}
+MODULES = {m.__name__.rsplit(".", 1)[1]: m for m in (attention, convolution, host, library, vector)}
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,19 @@ FIELDS = "perimeter k_clocks tail overlap"
 GROUPS = {
     "linear": Group(
         _tables("linear", "v100_pcie", "t4"),
-        (*_of("products.CUDA", f"{FIELDS} spread drift"), "v100_pcie.cuda_share", *T4),
+        (*_of("library.CUDA", f"{FIELDS} spread drift"), "v100_pcie.cuda_share", *T4),
     ),
-    "bmm": Group(_tables("bmm", "v100_pcie"), _of("products.CUDA_BATCHED", "perimeter k_clocks overlap spread")),
-    "bmm_turing": Group(_tables("bmm", "t4"), _of("products.TURING_BATCHED", "k_clocks overlap spread")),
+    "bmm": Group(_tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "perimeter k_clocks overlap spread")),
+    "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap spread")),
     "linear_ampere": Group(
-        _tables("linear", "a100_pcie_40gb"), (*_of("products.AMPERE", f"{FIELDS} drift"), "a100_pcie_40gb.cuda_share")
+        _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} drift"), "a100_pcie_40gb.cuda_share")
     ),
     "gemm_a100": Group(
         _tables("gemm", "a100_sxm_80gb"),
-        (*_of("products.TENSOR", f"{FIELDS} setup spread"), "a100_sxm_80gb.tensor_share"),
+        (*_of("library.TENSOR", f"{FIELDS} setup spread"), "a100_sxm_80gb.tensor_share"),
     ),
     "gemm_h100": Group(
-        _tables("gemm", "h100_sxm"), (*_of("products.HOPPER", f"{FIELDS} setup spread"), "h100_sxm.tensor_share")
+        _tables("gemm", "h100_sxm"), (*_of("library.HOPPER", f"{FIELDS} setup spread"), "h100_sxm.tensor_share")
     ),
     "attention": Group(
         _tables("attention", "h100_sxm"), _of("attention.HOPPER", "efficiency start setup tail overlap")

@@ -18,7 +18,7 @@ sys.path[:0] = [str(ROOT)]
 from benchmarks.fit import GROUPS, Constants, Group, fit, restored  # noqa: E402
 from benchmarks.validation import NETWORKS, TABLES, fitted, network_errors  # noqa: E402
 from mmsim import validate  # noqa: E402
-from mmsim.gpu import attention, convolution, products  # noqa: E402
+from mmsim.gpu import attention, convolution, library  # noqa: E402
 
 EVALUATIONS = 250
 NODE_12NM_PJ = 34.0
@@ -29,8 +29,8 @@ NODE_12NM_PJ = 34.0
 class Left:
     """A GPU left out: groups fitted again on what is left, device constants by rule, libraries taken over.
 
-    The rule for `cuda_share` is that of a fitted GPU whose shared memory is as wide for each lane (V100 and A100; T4 and
-    RTX 2080 Ti), for `tensor_share` that of another data-center GPU.
+    The rule for `cuda_share` is that of a fitted GPU whose shared memory is as wide for each lane (V100 and A100; T4
+    and RTX 2080 Ti), for `tensor_share` that of another data-center GPU.
     """
 
     arch: str
@@ -38,25 +38,25 @@ class Left:
     taught_by: str
     refit: tuple[str, ...] = ()
     rules: tuple[tuple[str, float], ...] = ()
-    takes_over: tuple[tuple[str, products.Library], ...] = ()
+    takes_over: tuple[tuple[str, library.Library], ...] = ()
 
 
 LEFT = (
     Left("t4", True, "V100, 2080 Ti", ("linear", "conv", "rows"),
          (("t4.cuda_share", 1.15), ("t4.power.burst_s", 1e-3), ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
           ("convolution.NARROW", 1.0)),
-         (("TURING_BATCHED", products.CUDA_BATCHED),)),
+         (("TURING_BATCHED", library.CUDA_BATCHED),)),
     Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows"),
          (("v100_pcie.cuda_share", 0.98), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
           ("convolution.NARROW", 1.0)),
-         (("CUDA_BATCHED", products.TURING_BATCHED),)),
+         (("CUDA_BATCHED", library.TURING_BATCHED),)),
     Left("a100_pcie_40gb", False, "V100 and T4", ("rows",), (("a100_pcie_40gb.cuda_share", 1.1),),
-         (("AMPERE", products.CUDA), ("AMPERE_BATCHED", products.CUDA_BATCHED))),
+         (("AMPERE", library.CUDA), ("AMPERE_BATCHED", library.CUDA_BATCHED))),
     Left("a100_sxm_80gb", False, "H100", (), (("a100_sxm_80gb.tensor_share", 0.89),),
-         (("TENSOR", replace(products.HOPPER, cluster=1, hides_output=False)),)),
+         (("TENSOR", replace(library.HOPPER, cluster=1, hides_output=False)),)),
     Left("h100_sxm", False, "A100", (),
          (("h100_sxm.tensor_share", 1.03), ("h100_sxm.dram_share", 0.87), ("h100_sxm.gap_s", 1e-6)),
-         (("HOPPER", products.TENSOR),)),
+         (("HOPPER", library.TENSOR),)),
 )  # fmt: skip
 NETWORK_RULES = {"rtx_2080_ti": ("cuda_share", 0.84), "rtx_3090": ("tensor_share", 0.96)}
 """GPUs whose only fitted figure came from half of the networks: what the rule would have said."""
@@ -68,8 +68,8 @@ def left_out(left: Left, measured: Path) -> list[dict[str, Any]]:
         constants = Constants()
         for path, value in left.rules:
             constants.set(path, value)
-        for name, library in left.takes_over:
-            setattr(products, name, library)
+        for name, taken in left.takes_over:
+            setattr(library, name, taken)
         if left.arch == "h100_sxm":
             attention.HOPPER = attention.OLDER
         for name in left.refit:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmsim.gpu.kernel import Kernel
+from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array, Library
 from mmsim.gpu.machine import Machine
-from mmsim.gpu.products import CUDA, HOPPER, TENSOR, Array, Library, Products, kernel_of, products
+from mmsim.gpu.products import Products, kernel_of, products
 from mmsim.gpu.vector import Traffic, elementwise
 from mmsim.layer import BITS
 
