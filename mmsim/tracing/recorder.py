@@ -123,6 +123,8 @@ class Recorder:
         """`value` as arguments of an fx node."""
         if isinstance(value, Tensor):
             return self._node(value)
+        if isinstance(value, numpy.generic):  # numpy's own float is a float
+            return value.item()
         if value is None or value is Ellipsis or isinstance(value, _PLAIN):
             return value
         if isinstance(value, (tuple, list)):
@@ -132,8 +134,6 @@ class Recorder:
             return {key: self._arguments(part) for key, part in value.items()}
         if isinstance(value, slice):
             return slice(*(self._arguments(part) for part in (value.start, value.stop, value.step)))
-        if isinstance(value, numpy.generic):
-            return value.item()
         return self._attribute(f"_constant_{len(self.attributes)}", value, "constant")
 
     def _node(self, tensor: Tensor) -> fx.Node:
