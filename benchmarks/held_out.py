@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -183,14 +183,19 @@ def _sized(layer: Any) -> Any:
 
 
 def in_process(name: str) -> Record:
-    """`check` in a process of its own."""
+    """`check` in a process of its own, forked from this one: the libraries are there."""
+    context = multiprocessing.get_context("fork")
+    result, sender = context.Pipe(duplex=False)
+    process = context.Process(target=lambda: sender.send(check(name)))
+    process.start()
+    sender.close()
     try:
-        command = [sys.executable, __file__, "--one", name]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
-        return Record(**json.loads(done.stdout.splitlines()[-1]))
-    except (subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
-        last = done.stderr.strip().splitlines()[-1:] if isinstance(error, IndexError) else []
-        return Record(name, error=f"{type(error).__name__}: no answer {' '.join(last)}"[:300])
+        record: Record = result.recv() if result.poll(LIMIT_S) else Record(name, error=f"no answer in {LIMIT_S} s")
+    except EOFError:
+        record = Record(name, error="the process died")
+    process.kill()
+    process.join()
+    return record
 
 
 def main() -> None:
@@ -198,19 +203,16 @@ def main() -> None:
     import held_out_models
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=list(held_out_models.KINDS))
     parser.add_argument("--models", help="names, parted by commas")
     parser.add_argument("--table", type=Path, help="print this file of records as Markdown")
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(asdict(check(options.one))))
-        return
     if options.table:
         _markdown([Record(**record) for record in json.loads(options.table.read_text())])
         return
     wanted = set(options.models.split(",")) if options.models else None
+    held_out_models.load_libraries()
     names = [
         name for name in held_out_models.names()
         if (options.kind or name.partition("/")[0]) == name.partition("/")[0]

@@ -98,7 +98,7 @@ def test_another_network_or_batch_is_refused() -> None:
 
     with pytest.raises(InputError, match="no layer 'other'"):
         compare(first(name="other"), toy(), HOST)
-    with pytest.raises(InputError, match="is torch.conv2d in this graph, torch.relu in the measurement"):
+    with pytest.raises(InputError, match=r"is torch\.conv2d in this graph, torch\.relu in the measurement"):
         compare(first(op="torch.relu"), toy(), HOST)
     with pytest.raises(InputError, match="the measurement has no layer"):
         compare(msgspec.structs.replace(measured, layers=measured.layers[1:]), toy(), HOST)
