@@ -87,7 +87,11 @@ def main() -> None:
     arguments = parser.parse_args()
     from benchmarks.validation import MEASURED, NETWORKS
 
-    rows = {path_of(row): row for n in NETWORKS for row in csv.DictReader((MEASURED / f"{n[0]}.csv").open())}
+    rows = {
+        path_of(row): row
+        for n in NETWORKS
+        for row in csv.DictReader((MEASURED / f"{n[0]}.csv").read_text().splitlines())
+    }
     for path, row in rows.items():
         if (arguments.names and row["model"] not in arguments.names) or (not arguments.names and path.exists()):
             continue

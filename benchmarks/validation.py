@@ -96,7 +96,7 @@ def network_errors(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The errors of the networks that no constant was set on, and every network's row."""
     file, column, name, dtype, copied, *_ = entry
-    table = list(csv.DictReader((folder / f"{file}.csv").open()))
+    table = list(csv.DictReader((folder / f"{file}.csv").read_text().splitlines()))
     rows = []
     for row, seen in zip(table, halved(len(table)), strict=True):
         graph = read(path_of(row))
