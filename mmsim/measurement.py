@@ -208,6 +208,11 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notes: list[str] = []
 
     @property
+    def name(self) -> str:
+        """Workload and variant; one's own model has no variant."""
+        return f"{self.workload} {self.variant}".strip()
+
+    @property
     def overhead(self) -> float:
         """How much longer the layers take one by one than the program as it is, as a share."""
         return self.layers_s.median / self.device_s.median - 1 if self.device_s.median else 0.0

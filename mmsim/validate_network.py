@@ -70,7 +70,7 @@ class Comparison:
     def title(self) -> str:
         """``av_mnist concat b40 float32 eager``."""
         m = self.measured
-        return f"{m.workload} {m.variant} b{m.batch} {m.dtype} {m.mode}"
+        return f"{m.name} b{m.batch} {m.dtype} {m.mode}"
 
 
 def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:

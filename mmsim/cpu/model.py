@@ -126,8 +126,12 @@ def _work(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[fl
     moved, source = traffic(layer, problem, where.hierarchy, reuse)
     native = problem.family == "conv" and is_native(layer, where.cpu.threads)
     recurrent = f"{layer.kind}{STEP}" in dispatch
-    as_linear = native or (recurrent and problem.shape.get("M", 1) > 1)
-    rate = rates["linear"] if as_linear else _constant(rates, layer.kind, problem.family)
+    kind = layer.kind
+    if native or (recurrent and problem.shape.get("M", 1) > 1):
+        kind = "linear"
+    elif recurrent and problem.family == "elementwise":
+        kind = "sigmoid"  # as gates are
+    rate = _constant(rates, kind, problem.family)
     compute = operations(problem, where.cpu.vector_words) / rate
     if problem.family == "conv":
         compute += weight_words(layer, problem) / rates[NATIVE if native else RELAYOUT]
