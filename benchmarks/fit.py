@@ -81,8 +81,8 @@ GROUPS = {
     "conv": Group(
         _tables("conv", "v100_pcie", "t4"),
         (*_of("convolution.IMPLICIT[cuda]", "efficiency perimeter k_clocks"), "convolution.FUSED.efficiency",
-         *_of("convolution.BATCHED", "efficiency perimeter k_clocks"), *_of("convolution", "NARROW TRANSFORM"),
-         "host.CONVOLUTION_ALONE"),
+         *_of("convolution.BATCHED", "efficiency perimeter k_clocks"),
+         *_of("convolution", "NARROW FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CONVOLUTION_ALONE UNFUSED")),
     ),
     "rows": Group(
         _tables("softmax", "v100_pcie", "t4", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "t4", "a100_pcie_40gb"),

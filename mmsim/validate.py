@@ -207,7 +207,8 @@ def _conv(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
     found = convolution.convolution(
         _unlimited(where), shape, dtype, cold=(cold, cold, cold), three_by_three=kernel == 3 and stride == 1
     )
-    return sum(kernel.device_s for kernel in found), host.CONVOLUTION_ALONE
+    unfused = any(kernel.name.startswith(convolution.UNFUSED_NAME) for kernel in found)
+    return sum(kernel.device_s for kernel in found), host.CONVOLUTION_ALONE + unfused * host.UNFUSED
 
 
 def _unlimited(where: Machine) -> Machine:
