@@ -3,7 +3,6 @@
 Implicit product: ``M = N P Q``, ``N = K``, depth ``C R S`` (Chetlur et al., arXiv:1410.0759).
 Winograd F(m x m, 3 x 3) turns tiles of (m+2)^2 inputs into m^2 outputs with (m+2)^2 products
 (Lavin and Gray, arXiv:1509.09308): F(2x2) fused in one kernel, F(4x4) with separate transforms.
-cuDNN's benchmark times whole calls, so that the host's work for several kernels counts in the choice.
 """
 
 from __future__ import annotations
@@ -12,9 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmsim.gpu import host
 from mmsim.gpu.kernel import Kernel
-from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array, Library
+from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array
 from mmsim.gpu.machine import Machine
 from mmsim.gpu.products import Products, kernel_of, missing, products
 from mmsim.gpu.vector import Traffic, elementwise
@@ -52,34 +50,27 @@ _BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
 _WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
-    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.137, perimeter=7.6, k_clocks=225.0),
+    "cuda": replace(_BASE, tiles=_TILES, perimeter=6.5, k_clocks=224.0),
     "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.59, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
-FUSED = replace(_BASE, tiles=((32, 32),), efficiency=0.886, perimeter=0.0, k_clocks=10.0)
+FUSED = replace(_BASE, tiles=((32, 32),), efficiency=0.915, perimeter=0.0, k_clocks=10.0)
 BATCHED = replace(
-    _BASE, tiles=((128, 128), (64, 128), (128, 64), (64, 64), (128, 32), (32, 128)), efficiency=0.831, perimeter=6.9,
-    k_clocks=92.0,
+    _BASE, tiles=((128, 128), (64, 128), (128, 64), (64, 64), (128, 32), (32, 128)), efficiency=0.755, perimeter=15.0,
+    k_clocks=186.0,
 )  # fmt: skip
 """CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on
 half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere")."""
-NARROW = 0.838  # what CUDA-core convolutions keep where shared memory gives a lane one byte a clock, not two
 PATCHES = ((1, 8, 16), (2, 4, 16))  # images, rows and columns of outputs that one block of F(2x2) takes
-FUSED_START = 41.0  # channels' worth of products that the transforms of a fused tile and its store take
-TRANSFORM = 0.81  # of the time that streams of the tiles' size take: some of what one kernel writes, the next finds
-FILTER_TRANSFORM = 1.75  # the same for the weights, which are read and written in strides
-
-
-def _fed(machine: Machine, kernels: Library) -> Library:
-    """CUDA-core kernels on this machine: slower where shared memory is narrow (Turing, and SMs of 128 lanes)."""
-    per_lane = machine.shared_bytes_per_s / machine.clock_hz / machine.fma_per_clock("float32", tensor=False)
-    return kernels if per_lane >= 2 else replace(kernels, efficiency=kernels.efficiency * NARROW)
+FUSED_START = 18.0  # channels' worth of products that the transforms of a fused tile and its store take
+TRANSFORM = 0.66  # of the time that streams of the tiles' size take: some of what one kernel writes, the next finds
+FILTER_TRANSFORM = 1.82  # the same for the weights, which are read and written in strides
 
 
 def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
-    kernels = _fed(machine, IMPLICIT["cuda"])
+    kernels = IMPLICIT["cuda"]
     if machine.has_tensor(dtype):
         generation = machine.device.compute_capability
         kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
@@ -93,7 +84,7 @@ def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
 
 
 def fused_winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
-    """F(2 x 2, 3 x 3) in one kernel. A block takes 32 tiles of a patch, so that small pictures leave much of it empty."""
+    """F(2 x 2, 3 x 3) in one kernel. A block takes 32 tiles of a patch: small pictures leave much of it empty."""
     blocks = [
         np.ceil(shape.batch / n) * np.ceil(shape.out_height / h) * np.ceil(shape.out_width / w) for n, h, w in PATCHES
     ]
@@ -101,7 +92,7 @@ def fused_winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array
     channels = np.ceil(shape.in_channels / 8) * 8 + FUSED_START
     return products(
         machine, tiles, shape.out_channels, 16 * channels, np.ones_like(tiles), dtype, cold=cold,
-        kernels=_fed(machine, FUSED), a_bytes=np.asarray(shape.bytes(BITS[dtype] / 8)[0]),
+        kernels=FUSED, a_bytes=np.asarray(shape.bytes(BITS[dtype] / 8)[0]),
     )  # fmt: skip
 
 
@@ -115,13 +106,16 @@ def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
     p = products(
         machine, tiles, shape.out_channels, shape.in_channels, np.full_like(tiles, 36.0), dtype,
         cold=(missing(before, resident), missing(weights, resident), missing(after, resident)),
-        kernels=_fed(machine, BATCHED),
+        kernels=BATCHED,
     )  # fmt: skip
     around = (_stream(machine, a, before), _stream(machine, after, c), _stream(machine, b, weights))
     extra = TRANSFORM * (around[0] + around[1]) + FILTER_TRANSFORM * around[2] + 3 * machine.device.gap_s
     moved = a + before + after + c + b + weights
     return replace(
-        p, seconds=p.seconds + extra, dram_s=p.dram_s + extra, dram_bytes=p.dram_bytes + moved * missing(moved, resident)
+        p,
+        seconds=p.seconds + extra,
+        dram_s=p.dram_s + extra,
+        dram_bytes=p.dram_bytes + moved * missing(moved, resident),
     )
 
 
@@ -139,12 +133,13 @@ DEPTHWISE = 0.2  # share of the FP32 rate that PyTorch's direct depthwise kernel
 
 def convolution(
     machine: Machine, shape: Shape, dtype: str, *, cold: tuple[float, float, float] = (0.0, 1.0, 0.0),
-    three_by_three: bool = False, channels_last: bool = False,
+    three_by_three: bool = False, channels_last: bool = False, unfused_host_s: float = 0.0,
 ) -> tuple[Kernel, ...]:  # fmt: skip
     """The kernels of one convolution, scalars in `shape`: the fastest algorithm, and layout changes around it.
 
     `three_by_three` says that Winograd applies: 3 x 3, stride 1, no groups. Tensor cores want
-    channels last, so that a channels-first tensor is rearranged before and after.
+    channels last, so that a channels-first tensor is rearranged before and after. `unfused_host_s` is what
+    several kernels cost beyond one where nothing runs meanwhile: cuDNN's benchmark times whole calls.
     """
     word = BITS[dtype] / 8
     inputs, weights, outputs = (float(x) for x in shape.bytes(word))
@@ -159,7 +154,7 @@ def convolution(
         if one.seconds < chosen.seconds:
             chosen, name = one, "winograd_2x2"
         several = winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
-        if several.seconds + host.UNFUSED * machine.device.host.dispatch_s < chosen.seconds:
+        if several.seconds + unfused_host_s < chosen.seconds:
             chosen, name = several, UNFUSED_NAME
     kernel = kernel_of(chosen, machine, dtype, name=name, kind="Conv", flops=2 * macs)
     if not tensor or channels_last or (machine.device.compute_capability >= 8 and dtype == "tfloat32"):

@@ -17,10 +17,10 @@ CALLS = {
 }  # fmt: skip
 """Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
 
-CONVOLUTION_ALONE, UNFUSED = 4.7, 5.5
-"""cuDNN with benchmark on, alone between two events; and what its non-fused Winograd (three transforms, batched product)
-takes beyond that. Fitted on the convolution rows of the V100 and T4. Why it is so much is not known: within a network
-the multiple is that of `CALLS`."""
+CONVOLUTION_ALONE, UNFUSED = 4.9, 4.7
+"""cuDNN with benchmark on, alone between two events; and what its non-fused Winograd (three transforms, batched
+product) takes beyond that. Fitted on 30 % of the convolution rows of the V100 and T4; why it is so much is not known.
+Within a network the multiple is that of `CALLS`."""
 
 
 def calls(kind: str) -> float:
