@@ -82,10 +82,10 @@ GROUPS = {
     ),
     "conv": Group(
         _tables("conv", "v100_pcie", "t4"),
-        (*_of("convolution.IMPLICIT[cuda]", "perimeter k_clocks"), "convolution.FUSED.efficiency",
-         *_of("convolution.BATCHED", "efficiency perimeter k_clocks"),
-         "validate.ZEROS", *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), 
-         *_of("host", "CONVOLUTION_ALONE UNFUSED")),
+        (*_of("convolution.IMPLICIT[cuda]", "overlap perimeter k_clocks"),
+         *_of("convolution.FUSED", "efficiency k_clocks"), *_of("convolution.BATCHED", "efficiency perimeter k_clocks"),
+         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CONVOLUTION_ALONE UNFUSED"),
+         "validate.ZEROS"),
     ),
     "rows": Group(
         _tables("softmax", "v100_pcie", "t4", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "t4", "a100_pcie_40gb"),

@@ -33,7 +33,7 @@ class Left:
     """A GPU left out: groups fitted again on what is left, device constants by rule, libraries taken over.
 
     The rule for `cuda_share` is that of a fitted GPU whose shared memory is as wide for each lane (V100 and A100; T4
-    and RTX 2080 Ti), for `tensor_share` that of another data-center GPU.
+    and RTX 2080 Ti at the clock it runs at), for `tensor_share` that of another data-center GPU.
     """
 
     arch: str
