@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -205,7 +204,13 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
     cache: Literal["warm", "cold"] = "warm"
+    pace_s: dict[str, float] = {}  # of a CPU: what a few programs took just then, to hold against its calibration
     notes: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Workload and variant; one's own model has no variant."""
+        return f"{self.workload} {self.variant}".strip()
 
     @property
     def overhead(self) -> float:
@@ -228,10 +233,14 @@ def load(path: str | Path) -> Measurement:
     return measured
 
 
+LONGEST_S = 1e7
+"""No pass takes months."""
+
+
 def _check(measured: Measurement) -> None:
     """What types cannot say."""
     for where, figure in _figures(measured):
-        ordered = 0 <= figure.least <= figure.p25 <= figure.median <= figure.p75 < inf
+        ordered = 0 <= figure.least <= figure.p25 <= figure.median <= figure.p75 < LONGEST_S
         if not ordered or figure.runs < 1:
             raise InputError("not a spread of times", field=where)
     for where, seconds in (("wall_s", measured.wall_s), ("device_s", measured.device_s)):

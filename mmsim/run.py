@@ -236,28 +236,20 @@ def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
 
 def _on_cpu(graph: Graph, arch: Arch, power_w: float) -> tuple[LayerCost, ...]:
     """Every layer's cost as PyTorch on a CPU runs it."""
-    weights = {tensor.name: tensor.bytes for layer in graph.layers for tensor in layer.weights}
-    blocks = [*weights.values(), *(tensor.bytes for layer in graph.layers for tensor in layer.outputs)]
-    largest = cpu.largest_block(float(concrete(size)) for size in blocks)
-    where = cpu.site(arch, sum(concrete(size) for size in weights.values()), largest)
-    costs = []
-    for layer in graph.layers:
-        problems = graph.problems(layer)
-        time = cpu.layer_time(layer, problems, where)
-        costs.append(
-            LayerCost(
-                layer=layer,
-                macs=sum(concrete(problem.macs) for problem in problems),
-                latency_s=time.seconds,
-                kernel_s=time.seconds,
-                host_s=time.dispatch_s,
-                energy_j=time.seconds * power_w,
-                bound=time.bound,
-                kernels=len(problems),
-                utilization=0.0,
-            )
+    return tuple(
+        LayerCost(
+            layer=layer,
+            macs=sum(concrete(problem.macs) for problem in graph.problems(layer)),
+            latency_s=time.seconds,
+            kernel_s=time.seconds,
+            host_s=time.dispatch_s,
+            energy_j=time.seconds * power_w,
+            bound=time.bound,
+            kernels=len(graph.problems(layer)),
+            utilization=0.0,
         )
-    return tuple(costs)
+        for layer, time in zip(graph.layers, cpu.network(graph, arch), strict=True)
+    )
 
 
 def _with_best(cost: LayerCost, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:

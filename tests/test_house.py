@@ -16,7 +16,7 @@ FLOORS = (
     ("graph", "emit", "kernel_table", "measured_table", "measurement"),
     ("training", "tracing", "schedule", "backends", "layer_dump", "autocast"),
     ("run", "measure", "dumps"),
-    ("validate", "explore", "crosscheck"),
+    ("validate", "explore", "crosscheck", "repeat"),
     ("claims",),
     ("validate_network",),
     ("report",),

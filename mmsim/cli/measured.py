@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def tables(measured: Measurement) -> None:
     whole = sum(stage.layers_s for stage in measured.stages.values()) or 1.0
     show(
-        f"{measured.workload} {measured.variant}, batch {measured.batch}, {measured.dtype} on {measured.machine.name}",
+        f"{measured.name}, batch {measured.batch}, {measured.dtype} on {measured.machine.name}",
         ("stage", "layers", "share", "alone", "spread", "wall", "dispatches"),
         [
             (

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from torch import fx
 
 from mmsim.errors import InputError
-from mmsim.measure import machine, marks
+from mmsim.measure import machine, marks, pace
 from mmsim.measure.clock import Clock, Pass, clock_of
 from mmsim.measure.memory import peak
 from mmsim.measure.programs import flusher, runner
@@ -106,9 +106,12 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     if options.source.only is not None:
         subject = parts(subject, (options.source.only,))[0]
     clock = clock_of(subject.device)
+    if subject.device.type == "cpu":
+        pace.keep_blocks()
     notes = Notes(list(subject.notes))
     passes = _passes(subject, clock, rule, options, notes)
     layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
+    paces = pace.seconds(clock) if subject.device.type == "cpu" else {}
     whole = subject.graph.totals()
     found = machine.describe(subject.device)
     return Measurement(
@@ -136,6 +139,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         memory=notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device)),
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
+        pace_s=paces,
         notes=notes.lines,
     )
 
