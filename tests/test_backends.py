@@ -159,6 +159,7 @@ def test_real_accelforge() -> None:
         pytest.skip(f"no AccelForge: {reason}")
     found = accelforge.solve(samples.product(16, 16, 16), samples.array(), "energy")
     assert found.energy_j >= 16**3 * 1.1e-12 and 0 < found.utilization <= 1 and found.detail.startswith("AccelForge 1.")
+    assert "DRAM]" in found.mapping and found.mapping.endswith("mac computes matmul")
 
 
 def _need_timeloop() -> None:
