@@ -114,7 +114,7 @@ def test_missing_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_crosscheck_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two made-up back ends; a problem that one of them refuses counts in neither sum."""
 
-    def solve(problem: Problem, arch: Arch, objective: str, *, name: str) -> Solution:
+    def solve(problem: Problem, arch: Arch, objective: str, *, name: str, limit_s: float | None) -> Solution:
         assert arch.energy_pj["mac"]  # energies are filled in for all
         if name == "timeloop" and problem.family == "conv":
             raise InputError("too slow")
