@@ -17,7 +17,7 @@ from tests.zoo import ZOO, Entry
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own words on its configurations
 
-PER_IMAGE = {"qwen2vl", "vilt", "llava"}
+PER_IMAGE = {"qwen2vl", "qwen25vl", "vilt", "llava"}
 """They take the images of a batch one by one: valid at one batch only."""
 
 QUICK = {"clip", "bert", "whisper", "visualbert", "llava", "perceiver_text", "wav2vec2"}
@@ -111,6 +111,7 @@ STAGES: dict[str, dict[str, str]] = {
               "model.language_model.embed_tokens": "encoder:text", "model.language_model.layers": "fusion",
               "lm_head": "head"},
     "qwen2vl": {"model.visual": "encoder:image", "model.language_model.layers": "fusion", "lm_head": "head"},
+    "qwen25vl": {"model.visual": "encoder:image", "model.language_model.layers": "fusion", "lm_head": "head"},
     "blip2": {"vision_model": "encoder:image", "qformer": "encoder:image",
               "language_model.model.decoder.layers": "fusion", "language_model.lm_head": "head"},
     "whisper": {"encoder": "encoder:audio", "decoder.embed_tokens": "encoder:text", "decoder.layers": "fusion"},
