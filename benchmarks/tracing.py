@@ -99,7 +99,8 @@ OTHERS = (
         "LeNet", "WholeLSTM", "CellLoop", "PackedGRU", "VolumeUNet", "AudioVisualFusion", "DataDependent",
     )),
     *(f"timm/{name}" for name in (
-        "resnet18", "densenet121", "vit_base_patch16_224", "efficientnet_b0", "convnext_tiny", "swin_tiny_patch4_window7_224",
+        "resnet18", "densenet121", "vit_base_patch16_224", "efficientnet_b0", "convnext_tiny",
+        "swin_tiny_patch4_window7_224",
     )),
 )  # fmt: skip
 """Measured with those of the zoo: written by hand, and of timm where it is installed."""

@@ -125,6 +125,16 @@ STAGES: dict[str, dict[str, str]] = {
 """What a reader of each paper expects: where the MACs of a part of the network belong."""
 
 
+def test_the_norm_behind_a_trunk_is_the_trunks_and_a_pooler_the_heads() -> None:
+    for name, norm, stage in (
+        ("llama", "model.norm", "encoder:text"),
+        ("llava", "model.language_model.norm", "fusion"),
+    ):
+        entry, module = network(name)
+        graph = mmsim.trace(module, entry.inputs(True, 2), symbols=())
+        assert {str(layer.stage) for layer in graph.layers if layer.module_path == norm} == {stage}
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_are_what_the_paper_says(name: str) -> None:
     entry, module = network(name)
