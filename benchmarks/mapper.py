@@ -19,9 +19,12 @@ from mmsim.arch import load
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, Storage
 from mmsim.arch.tables import read_ert, with_tables
 from mmsim.nest.mapper_bound import bound, complete
-from mmsim.nest.mapper_grow import grow_factors
+from mmsim.nest.mapper_count import finish
+from mmsim.nest.mapper_grow import growths
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import finish, join, loop, root, spread
+from mmsim.nest.mapper_rows import join
+from mmsim.nest.mapper_run import Run
+from mmsim.nest.mapper_step import loop, root, spread
 from mmsim.nest.mapspace import Mapspace
 from mmsim.nest.search import best_mapping
 from mmsim.problem import DataSpace, Problem, Rank
@@ -107,7 +110,8 @@ def batched(arch: Arch, problem: Problem, width: int = 2000) -> None:
     draw = np.random.default_rng(0)
     for slot in plan.slots[:-2]:
         bound(plan, rows)
-        i, factor, _ = grow_factors(plan, rows, lambda energy, cycles: np.ones(len(energy), dtype=bool))
+        made = list(growths(Run(("edp",)), plan, rows))
+        i, factor = np.concatenate([m.i for m in made]), np.concatenate([m.factors for m in made], axis=1)
         some = np.sort(draw.permutation(len(i))[:width])
         rows = join((spread if slot.spatial else loop)(plan, rows, i[some], factor[:, some]))
         rows = rows.take(np.sort(draw.permutation(len(rows))[:width]))
@@ -115,12 +119,12 @@ def batched(arch: Arch, problem: Problem, width: int = 2000) -> None:
     start, made = time.process_time(), 0
     for first in range(0, len(rows), 100):
         part = rows.take(np.arange(first, min(first + 100, len(rows))))
-        i, factor, _ = grow_factors(plan, part, lambda energy, cycles: np.ones(len(energy), dtype=bool))
-        for inner in loop(plan, part, i, factor):
-            for outer in loop(plan, inner, np.arange(len(inner)), inner.left):
-                finish(plan, outer)
-                complete(plan, outer)
-                made += len(outer)
+        for growth in growths(Run(("edp",)), plan, part):
+            for inner in loop(plan, part, growth.i, growth.factors):
+                for outer in loop(plan, inner, np.arange(len(inner)), inner.left):
+                    finish(plan, outer)
+                    complete(plan, outer)
+                    made += len(outer)
         if made > 2_000_000:
             break
     seconds = time.process_time() - start

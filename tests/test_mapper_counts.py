@@ -12,9 +12,12 @@ import pytest
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, Storage
 from mmsim.nest.mapper_answer import decisions, mapping_of
 from mmsim.nest.mapper_bound import complete
-from mmsim.nest.mapper_grow import grow_factors
+from mmsim.nest.mapper_count import finish
+from mmsim.nest.mapper_grow import growths
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, finish, loop, root, spread
+from mmsim.nest.mapper_rows import Rows
+from mmsim.nest.mapper_run import Run
+from mmsim.nest.mapper_step import loop, root, spread
 from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import DataSpace, Problem, Rank
@@ -98,7 +101,7 @@ MACHINES = {
 def hopeful(plan: Plan, rows: Rows) -> Rows:
     """The same rows with bounds that rule out nothing."""
     rows.bound = rows.cycles = rows.fixed = np.zeros(len(rows))
-    rows.now = rows.least = np.zeros((len(plan.space.spaces), len(rows)))
+    rows.now = rows.least = np.zeros((2, len(plan.space.spaces), len(rows)))
     return rows
 
 
@@ -107,7 +110,8 @@ def random_row(plan: Plan, seed: int, perfect: bool) -> Rows | None:
     draw = random.Random(seed)
     rows = hopeful(plan, root(plan))
     for slot in plan.slots:
-        i, factor, _ = grow_factors(plan, rows, lambda energy, cycles: np.ones(len(energy), dtype=bool))
+        made = list(growths(Run(("edp",)), plan, rows))
+        i, factor = np.concatenate([m.i for m in made]), np.concatenate([m.factors for m in made], axis=1)
         if perfect:
             fine = (np.ceil(rows.left[:, i] / factor) * factor == rows.left[:, i]).all(axis=0)
             i, factor = i[fine], factor[:, fine]

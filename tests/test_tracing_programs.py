@@ -47,7 +47,7 @@ def flat(value: object) -> list[Tensor]:
     return [tensor for _, tensor in nested.tensors(nested.plain(value, lambda tensor: tensor))]
 
 
-@pytest.mark.parametrize("name", PROGRAMS.keys() - REFUSED)
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in REFUSED])
 def test_captured_graph_equals_eager_and_leaves_the_module_alone(name: str) -> None:
     module, given = network(name), inputs(name, 2)
     before = {path: dict(vars(part)) for path, part in module.named_modules()}
@@ -62,7 +62,7 @@ def test_captured_graph_equals_eager_and_leaves_the_module_alone(name: str) -> N
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
 
-@pytest.mark.parametrize("name", PROGRAMS.keys() - REFUSED)
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in REFUSED])
 def test_one_graph_for_every_batch(name: str) -> None:
     module = network(name)
     graph = mmsim.trace(module, lambda B: inputs(name, B), symbols={"B": 2}, stages={"": "head"})

@@ -13,6 +13,7 @@ from mmsim.errors import InputError
 
 if TYPE_CHECKING:
     from mmsim.graph import Graph
+    from mmsim.measurement import Source as Measured
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,6 +68,36 @@ class Source:
             graph = training_graph(graph)
         return graph
 
+    def recorded(self) -> Measured:
+        """As a measurement's file keeps it; a stage without a path is the one to measure alone.
+
+        Raises `InputError` for a layer dump, which has no program to run, and for several stages alone.
+        """
+        from mmsim.measurement import Source as Measured
+
+        if self.spec.endswith(".json"):
+            raise InputError("a layer dump has no program to run: name the workload or the model", file=self.spec)
+        alone = [item for item in self.stages if "=" not in item]
+        if len(alone) > 1:
+            raise InputError(f"one stage at a time, not {', '.join(alone)}", field="--stage")
+        declared = tuple(item for item in self.stages if "=" in item)
+        return Measured(
+            self.spec,
+            **{name: getattr(self, name) for name in _PLAIN},
+            knobs=integers(self.knobs, "--set"),
+            inputs=pairs(self.inputs, "--input"),
+            stages=pairs(declared, "--stage"),
+            only=alone[0] if alone else None,
+        )
+
+    @staticmethod
+    def of(measured: Measured) -> Source:
+        """The inverse of `recorded`, for the whole network."""
+        tables: dict[str, Any] = {
+            name: tuple(f"{k}={v}" for k, v in getattr(measured, name).items()) for name in _TABLES
+        }
+        return Source(measured.network, **{name: getattr(measured, name) for name in _PLAIN}, **tables)
+
     def _dumped(self) -> Graph:
         from mmsim.layer_dump import load
 
@@ -95,6 +126,10 @@ class Source:
             stages=pairs(self.stages, "--stage"),
             allow_unknown=self.allow_unknown,
         )
+
+
+_PLAIN, _TABLES = ("fusion", "modality", "end_to_end", "host_costs"), ("knobs", "inputs", "stages")
+"""The fields that a measurement's file has as they are, and those that it has as tables."""
 
 
 def source_options(command: F, *, required: bool = True) -> F:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from mmsim.nest.mapper_plan import Flow, Plan
-from mmsim.nest.mapper_rows import Live, Rows, times
+from mmsim.nest.mapper_cycles import Moved, cycles, instances, least_cycles, most_copies, once_copies
+from mmsim.nest.mapper_flow import Flow
+from mmsim.nest.mapper_plan import Plan
+from mmsim.nest.mapper_rows import Bools, Live, Rows, times
 from mmsim.nest.mapspace import Array
 
 
@@ -14,50 +18,37 @@ def bound(plan: Plan, rows: Rows) -> None:
 
     A continuation costs no less than what it continues, so its parent's bounds hold too.
     """
-    rows.cycles = cycles_bound(plan, rows)
+    rows.now, rows.least, moved = pending(plan, rows, spare=True)
+    rows.cycles = least_cycles(plan, rows, moved)
     leak = sum(plan.leak_pj.values()) * rows.cycles
-    closed, rows.now, rows.least = _pending(plan, rows, spare=True)
-    rows.fixed = rows.energy + leak + _owed(plan, rows) + closed + plan.future(rows.slot)
+    rows.fixed = rows.energy + leak + _owed(plan, rows) + plan.future(rows.slot)
     rows.bound = rows.fixed + _first_loop(plan, rows, rows.now, rows.least)
     rows.guess = rows.bound
     if plan.fan_ahead(rows.slot) > 1:
         charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=leak)
-        closed, now, least = _pending(plan, rows, spare=False)
-        rows.guess = rows.energy + charged + closed + plan.future(rows.slot) + _first_loop(plan, rows, now, least)
+        now, least, _ = pending(plan, rows, spare=False)
+        rows.guess = rows.energy + charged + plan.future(rows.slot) + _first_loop(plan, rows, now, least)
     if rows.parent is not None:
         rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
         rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
 
 
-def cycles_bound(plan: Plan, rows: Rows) -> Array:
-    """Time steps if every fan-out to come were used in full, or what counted words need."""
-    steps = np.prod((rows.left - 1) * rows.steps + rows.last_steps, axis=0)
-    cycles = np.ceil(np.maximum(steps / plan.fan_ahead(rows.slot), plan.least_cycles))
-    for k in {k for k, _ in rows.words}:
-        most = plan.most_instances[k]
-        reads, writes = rows.words[k, "read"] / most, rows.words[k, "write"] / most
-        for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
-            if limit is not None:
-                cycles = np.maximum(cycles, np.floor(words / limit))
-    return np.asarray(cycles + plan.latency)
-
-
-def _pending(plan: Plan, rows: Rows, *, spare: bool) -> tuple[Array, Array, Array]:
-    """What boundaries begun must still cost: closed ones (R); open ones of each data space (S, R) if refetched
-    as of now, and if they keep their tile as long as they can.
+def pending(plan: Plan, rows: Rows, *, spare: bool) -> tuple[Array, Array, dict[Flow, Moved]]:
+    """(2, S, R) twice: what boundaries begun must still cost if refetched as of now, and if they keep their tile
+    as long as they can. First what no fan-out to come can lessen; then reads that it may serve together, were
+    each instance served alone. And the least that each flow must still move.
 
     With `spare`, these are lower bounds. Without, they serve to put rows in order: first accesses
     count in full, and of the instances to come each data space is served by a share at once.
     """
-    total = np.zeros(len(rows))
-    now = np.zeros((len(plan.space.spaces), len(rows)))
+    now = np.zeros((2, len(plan.space.spaces), len(rows)))
     least = np.zeros_like(now)
+    moved = {}
     for flow, live in rows.live.items():
-        closed, at_once, at_least = _flow_bounds(plan, rows, flow, live, spare)
-        total += closed
-        now[flow.boundary.space] += at_once
-        least[flow.boundary.space] += at_least
-    return total, now, least
+        at_once, at_least, moved[flow] = _flow_bounds(plan, rows, flow, live, spare)
+        now[:, flow.boundary.space] += at_once
+        least[:, flow.boundary.space] += at_least
+    return now, least, moved
 
 
 def _first_loop(plan: Plan, rows: Rows, now: Array, least: Array) -> Array:
@@ -66,59 +57,143 @@ def _first_loop(plan: Plan, rows: Rows, now: Array, least: Array) -> Array:
     The innermost loop still to come is of some dimension: data spaces that it indexes are refetched
     as of now, only the others may yet keep their tiles. The bound is the best of these cases.
     """
-    best = np.full(len(rows), np.inf)
-    for dims, relevant in plan.signatures:
-        moves = (rows.left[list(dims)] > 1).any(axis=0)
-        cost = np.where(np.array(relevant)[:, None], now, least).sum(axis=0)
-        best = np.where(moves, np.minimum(best, cost), best)
-    return np.where(np.isfinite(best), best, least.sum(axis=0))
+    moves = [np.asarray((rows.left[list(dims)] > 1).any(axis=0)) for dims, _ in plan.signatures]
+    best = least_of_cases(plan, rows.slot, rows.left, moves, now, least)
+    still = ~np.any(moves, axis=0)
+    if still.any():
+        best[still] = together(plan, rows.slot, rows.left[:, still], least[:, :, still])
+    return best
 
 
-def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) -> tuple[Array, Array, Array]:
-    """Cost of closed rows; of open rows when they close at once; of open rows when they keep their tile."""
+def least_of_cases(plan: Plan, slot: int, left: Array, moves: Sequence[Bools], refetched: Array, kept: Array) -> Array:
+    """(R) the least cost when the innermost loop may be of the dimensions that move; of data spaces that it indexes
+    as `refetched`, of the others as `kept` (2, S, R). Infinite where none moves.
+    """
+    best: Array = np.full(left.shape[1], np.inf)
+    for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
+        if move.any():
+            cost = np.where(np.array(relevant)[:, None], refetched, kept)
+            best = np.where(move, np.minimum(best, together(plan, slot, left, cost)), best)
+    return best
+
+
+def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
+    """(R) the least that all data spaces cost together, of (2, S, R) as `pending` tells them.
+
+    Instances along a dimension ask for the same words of a data space that it does not index. So of F
+    instances, m1 may be served at once with one data space and m2 with another, where m1 m2 ... <= F.
+    The least of A1/m1 + A2/m2 + ... with every m >= 1 makes all terms equal, but those that are less
+    even if served alone (water-filling). None is less than moving every word once.
+    """
+    alone, shared = cost
+    total: Array = alone.sum(axis=0)
+    spanning = plan.spanning(slot)
+    if not spanning:
+        return np.asarray(total + shared.sum(axis=0))
+    floors = sum(
+        (np.maximum(np.minimum(once_pj, shared[i]), shared[i] / fan) for i, (fan, once_pj) in spanning.items()),
+        start=np.zeros(len(total)),
+    )
+    least = water_filled([shared[i] for i in spanning], _most_shared(plan, slot, left))
+    return np.asarray(total + np.maximum(least, floors))
+
+
+def water_filled(amounts: list[Array], most: Array) -> Array:
+    """The least of A1/m1 + A2/m2 + ..., where every m >= 1 and m1 m2 ... <= `most`.
+
+    >>> water_filled([np.array([8.0]), np.array([2.0]), np.array([1.0])], np.array([4.0]))    # 2 + 2 + 1
+    array([5.])
+    """
+    best = rest = np.sum(amounts, axis=0)
+    product = 1 / most
+    for k, each in enumerate(_descending(list(amounts)), start=1):
+        product = product * each
+        rest = rest - each
+        level = np.sqrt(product) if k == 2 else product ** (1 / k)
+        best = np.where(each >= level, k * level + rest, best)
+    return np.asarray(best)
+
+
+def _descending(columns: list[Array]) -> list[Array]:
+    """The same values, the greatest of each row first."""
+    for end in range(len(columns) - 1, 0, -1):
+        for i in range(end):
+            a, b = columns[i], columns[i + 1]
+            columns[i], columns[i + 1] = np.maximum(a, b), np.minimum(a, b)
+    return columns
+
+
+def _most_shared(plan: Plan, slot: int, left: Array) -> Array:
+    """(R) the most that the data spaces' shares m1 m2 ... of the fan-outs to come may be.
+
+    A dimension that two data spaces lack counts for both, and so do two whose sum indexes one.
+    """
+    fan = max(fan for fan, _ in plan.spanning(slot).values())
+    most: Array = np.full(left.shape[1], fan)
+    for d, more in plan.lacking:
+        most = most * np.minimum(left[d], fan) ** more
+    for first, second in plan.space.window_pairs:
+        most = most * np.minimum(np.minimum(left[first], left[second]), fan)
+    return most
+
+
+def _most_served(plan: Plan, rows: Rows, flow: Flow) -> Array:
+    """(R) how many instances one read may serve at most through fan-outs to come.
+
+    On the second axis of a fan-out only dimensions that do not lie along the first one are left.
+    """
+    ahead = plan.fan_between(rows.slot, flow)
+    if ahead == 1 or not plan.other_axis(rows.slot):
+        return np.full(len(rows), float(ahead))
+    free = (rows.factor == 1) & (rows.left > 1)
+    helps = free[plan.may_share[flow.boundary.space]].any(axis=0)
+    return np.where(helps, ahead, ahead / plan.slots[rows.slot].mesh)
+
+
+def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) -> tuple[Array, Array, Moved]:
+    """(2, R) twice: cost when open rows close at once, and when they keep their tile; as in `pending`."""
     space = flow.boundary.space
     irrelevant = plan.irrelevant[space]
-    ahead = plan.fan_between(rows.slot, flow)
+    ahead = _most_served(plan, rows, flow)
     if not spare:
         ahead = ahead ** (1 / len(plan.space.spaces))
     whole = plan.whole[space]
     words = live.words * live.shared
     most = [
-        _most_copies(plan, rows, group, irrelevant) if spare else np.zeros(len(rows))
+        most_copies(plan, rows, group, irrelevant) if spare else np.zeros(len(rows))
         for group in (flow.parent_group, flow.child_group)
     ]
     zero = np.zeros(len(rows))
-    closed = zero
-    if live.runs.size:
-        runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
-        reads = np.maximum(whole, words * np.prod(runs, axis=0) / ahead)
-        if flow.boundary.child < 0 and plan.is_innermost_fanout(rows.slot):
-            reads = np.full(len(rows), whole)  # neighbours may yet hand on what the parent read once
-        closed = np.where(live.open, 0.0, flow.net_pj(reads, zero, whole * most[0], zero))
+
+    def cost(alone: Array, fills: Array) -> Array:
+        """Of so many reads if every instance were served alone."""
+        reads = np.maximum(whole, alone / ahead)
+        every = flow.net_pj(reads, fills, whole * most[0], whole * most[1])
+        if not spare:
+            return np.array([every, zero])
+        each_pj = np.where(ahead > 1, flow.read_pj - flow.first_read_pj, 0.0)
+        return np.array([every - each_pj * reads, each_pj * alone])
+
     slid = plan.least_slide(space, live.tile) if space in plan.halo else 1.0
     child, parent = times(rows, plan.known(flow.child_group)), times(rows, plan.known(flow.parent_group))
-    reads = np.maximum(whole, slid * words * np.prod(parent[irrelevant], axis=0) / ahead)
     fills = slid * live.words * np.prod(child[irrelevant], axis=0)
-    at_once = flow.net_pj(reads, fills, whole * most[0], whole * most[1])
-    reads = np.maximum(whole, slid * words * _once(plan, rows, flow.parent_group, irrelevant) / ahead)
-    fills = slid * live.words * _once(plan, rows, flow.child_group, irrelevant)
-    at_least = flow.net_pj(reads, fills, whole * most[0], whole * most[1])
-    return closed, np.where(live.open, at_once, zero), np.where(live.open, at_least, zero)
-
-
-def _once(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Array:
-    """(R) instances that must be filled once at least."""
-    g = plan.known(group)
-    if g is None:
-        return np.ones(len(rows))
-    copies = np.where(rows.left > 1, rows.copies[g], rows.last_copies[g])
-    return np.asarray(np.prod(copies[irrelevant], axis=0))
-
-
-def _most_copies(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Array:
-    """(R) instances among which an output's words may be spread at most, each sparing its first access."""
-    ahead = np.minimum(plan.fan_ahead(rows.slot, group), np.prod(rows.left[irrelevant], axis=0))
-    return np.asarray(_once(plan, rows, group, irrelevant) * ahead)
+    at_once = cost(slid * words * np.prod(parent[irrelevant], axis=0), fills)
+    fills = slid * live.words * once_copies(plan, rows, flow.child_group, irrelevant)
+    alone = slid * words * once_copies(plan, rows, flow.parent_group, irrelevant)
+    at_least = cost(alone, fills)
+    if live.open.all():
+        return at_once, at_least, (np.maximum(whole, alone / ahead), fills)
+    refetched = zero
+    if live.runs.size:
+        runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
+        refetched = words * np.prod(runs, axis=0)
+        if flow.boundary.child < 0 and plan.is_innermost_fanout(rows.slot):
+            refetched = np.full(len(rows), whole)  # neighbours may yet hand on what the parent read once
+    closed = cost(refetched, zero) if live.runs.size else np.zeros((2, len(rows)))
+    reads = np.maximum(whole * bool(live.runs.size), np.where(live.open, alone, refetched) / ahead)
+    reads = np.where(live.open, np.maximum(whole, reads), reads)
+    moved = reads, np.where(live.open, fills, zero)
+    return np.where(live.open, at_once, closed), np.where(live.open, at_least, closed), moved
 
 
 def _owed(plan: Plan, rows: Rows) -> Array:
@@ -126,31 +201,16 @@ def _owed(plan: Plan, rows: Rows) -> Array:
     total = np.zeros(len(rows))
     for owed, words in rows.owed.items():
         space = owed.flow.boundary.space
-        free = plan.whole[space] * _most_copies(plan, rows, owed.group, plan.irrelevant[space])
+        free = plan.whole[space] * most_copies(plan, rows, owed.group, plan.irrelevant[space])
         total += owed.pj * np.maximum(0.0, words - free)
     return total
 
 
-def instances(plan: Plan, rows: Rows, k: int) -> Array:
-    """(R) instances of slot `k`'s memory in use, once every slot is decided."""
-    g = plan.known(plan.fanouts_below(k))
-    return np.ones(len(rows)) if g is None else np.asarray(np.prod(rows.last_copies[g], axis=0))
-
-
 def complete(plan: Plan, rows: Rows) -> None:
-    """Fill in energy and cycles of complete mappings: computing, or the slowest memory; leakage all the while."""
-    computing = np.prod(rows.last_steps, axis=0)
-    cycles = computing
-    for k in {k for k, _ in rows.words}:
-        used = instances(plan, rows, k)
-        reads, writes = rows.words[k, "read"] / used, rows.words[k, "write"] / used
-        for words, limit in zip((reads, writes, reads + writes), plan.rates(k), strict=True):
-            if limit is not None:  # in `evaluate`'s order of operations, so that it rounds alike
-                slowdown = np.minimum(1.0, limit / np.maximum(words / computing, 1e-300))
-                cycles = np.maximum(cycles, np.ceil(computing / slowdown))
+    """Fill in energy and cycles of complete mappings; leakage all the while."""
+    rows.cycles = cycles(plan, rows)
     for k, leak in plan.leak_pj.items():
         if leak:
-            rows.energy = rows.energy + leak * cycles * instances(plan, rows, k)
-    rows.cycles = cycles + plan.latency
+            rows.energy = rows.energy + leak * (rows.cycles - plan.latency) * instances(plan, rows, k)
     rows.bound = rows.guess = rows.fixed = rows.energy
-    rows.now = rows.least = np.empty((0, len(rows)))
+    rows.now = rows.least = np.empty((2, 0, len(rows)))

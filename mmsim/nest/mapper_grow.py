@@ -6,21 +6,21 @@ dimension, so the greatest factor that still fits is known before factors are li
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from copy import copy
 from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.nest.mapper_bound import least_of_cases
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Rows
+from mmsim.nest.mapper_run import Run
 from mmsim.nest.mapspace import Array, factors
 
-Wins: TypeAlias = Callable[[Array, Array], npt.NDArray[np.bool_]]
-"""(least energy, least cycles) -> whether that would be better than the best mapping found."""
-Pick: TypeAlias = Callable[[Array, Array], Ints]
-"""(least energy, least cycles) -> the positions to go on with."""
+HALF_MADE, HALF_EACH = 2_000, 100  # choices that a beam goes on with before all dimensions are chosen; and each family
+CHOICES = 40_000  # made at once; more of them only when one row alone has more
 
 
 @lru_cache(maxsize=65536)
@@ -38,16 +38,19 @@ def _choices_on_axis(tiles: int, low: int, high: int) -> npt.NDArray[np.float64]
 
 
 class Growth:
-    """Half-made choices of the factors at one slot: rows `i`, and columns of what is chosen so far."""
+    """Half-made choices of the factors at one slot: rows `i`, and columns of what is chosen so far.
 
-    def __init__(self, plan: Plan, rows: Rows) -> None:
+    Where `held` (R, D) has a factor, that one is taken; 0 leaves the dimension free.
+    """
+
+    def __init__(self, plan: Plan, rows: Rows, held: Array | None = None) -> None:
         self.plan, self.rows, self.k = plan, rows, rows.slot
+        self.held = held
         self.slot = plan.slots[self.k]
         self.i: Ints = np.arange(len(rows))
         self.tile = list(rows.tile)
         self.left: list[Array] = []
         self.factor: list[Array] = []
-        self.judged = 0
         self.used = np.ones(len(rows))  # of the fan-out's axis
         self.time = (rows.left - 1) * rows.steps + rows.last_steps  # (D, R) steps along each dimension
         self.steps = np.prod(self.time, axis=0)
@@ -55,6 +58,11 @@ class Growth:
         # the last tile's share of a full one's instances: how much less it may count
         shares = [rows.last_copies[g] / rows.copies[g] for g in rows.copies]
         self.cut = np.min([np.ones_like(rows.left), *shares], axis=0)
+
+    @property
+    def factors(self) -> Array:
+        """(D, R') what is chosen."""
+        return np.array(self.factor) if self.factor else np.ones((0, len(self.i)))
 
     def take(self, at: Ints | npt.NDArray[np.bool_]) -> None:
         """Go on with the choices at these positions."""
@@ -65,31 +73,43 @@ class Growth:
         if self.slot.spatial:
             self.used, self.steps = self.used[at], self.steps[at]
 
-    def decide(self, d: int) -> None:
-        """Try every factor of dimension `d` that fits."""
-        left = self.rows.left[d, self.i]
-        position, factor = self._listed(d, left, self._most(d))
+    def decided(self, d: int) -> Iterator[Growth]:
+        """Every factor of dimension `d` that fits, tried; some `CHOICES` at a time."""
+        left, most = self.rows.left[d, self.i], self._most(d)
+        every, start, each = self._listed(d, left, most)
+        if self.held is not None and self.k < self.plan.last:
+            held = np.minimum(self.held[self.i, d], left)
+            start = np.where(held > 0, len(every) + np.arange(len(held)), start)
+            each = np.where(held > 0, self._allowed(d, held) & (held <= most), each)
+            every = np.concatenate([every, held])
+        for part in _even_parts(each):
+            position = np.repeat(np.arange(part.start, part.stop), each[part])
+            offset = np.arange(len(position)) - np.repeat(np.cumsum(each[part]) - each[part], each[part])
+            yield self._with(d, position, every[start[position] + offset])
+
+    def _with(self, d: int, position: Ints, factor: Array) -> Growth:
+        """The choices at these positions with these factors of dimension `d`."""
         low = self.plan.limits(self.k, d)[0]
         if low > 1 and self.plan.other_axis(self.k):
             enough = (factor >= low) | (self.rows.factor[d, self.i[position]] >= low)
             position, factor = position[enough], factor[enough]
-        self.judged += len(position)
-        self.take(position)
-        left = left[position]
-        self.left.append(np.ceil(left / factor))
-        self.factor.append(factor)
-        self.tile[d] = self.tile[d] * factor
+        made = copy(self)
+        made.take(position)
+        made.left.append(np.ceil(self.rows.left[d, made.i] / factor))
+        made.factor.append(factor)
+        made.tile[d] = made.tile[d] * factor
         if self.slot.spatial:
-            self.used = self.used * factor
-            steps, last = self.rows.steps[d, self.i], self.rows.last_steps[d, self.i]
-            self.steps = self.steps * ((self.left[-1] - 1) * steps + last) / self.time[d, self.i]
+            made.used = made.used * factor
+            steps, last = self.rows.steps[d, made.i], self.rows.last_steps[d, made.i]
+            made.steps = made.steps * ((made.left[-1] - 1) * steps + last) / self.time[d, made.i]
+        return made
 
-    def _listed(self, d: int, left: Array, most: Array) -> tuple[Ints, Array]:
-        """Positions and factors of all choices not above `most`."""
+    def _listed(self, d: int, left: Array, most: Array) -> tuple[Array, Ints, Ints]:
+        """Factors to try; for each position where its own begin, and how many of them are not above `most`."""
         low, high = self.plan.limits(self.k, d)
         values, kind = np.unique(left, return_inverse=True)
         if not len(left):
-            return np.zeros(0, dtype=np.int64), left
+            return left, kind, kind
         if self.k == self.plan.last:  # the outermost memory's loops do whatever is left
             tables = [np.array([v]) if low <= v <= high else np.empty(0) for v in values]
         else:
@@ -101,10 +121,12 @@ class Growth:
         apart = 2.0 * max(float(values[-1]), 1.0) + 2
         keyed = every + np.repeat(np.arange(len(values)), count) * apart
         end = np.searchsorted(keyed, np.minimum(most, apart - 1) + kind * apart, side="right")
-        each = np.maximum(end - start[kind], 0)
-        position = np.repeat(np.arange(len(left)), each)
-        offset = np.arange(len(position)) - np.repeat(np.cumsum(each) - each, each)
-        return position, every[start[kind][position] + offset]
+        return every, start[kind], np.maximum(end - start[kind], 0)
+
+    def _allowed(self, d: int, factor: Array) -> npt.NDArray[np.bool_]:
+        """Whether constraints allow these factors of dimension `d`."""
+        low, high = self.plan.limits(self.k, d)
+        return np.asarray(((factor >= low) | ((factor == 1) & self.plan.two_axes(self.k))) & (factor <= high))
 
     def _most(self, d: int) -> Array:
         """(R) the greatest factor of dimension `d` that the fan-out or the memories allow."""
@@ -171,34 +193,80 @@ class Growth:
             energy = energy - table.minimum + table.exact(self.left)
         moves = [np.any([self.factor[d] > 1 for d in dims], axis=0) for dims, _ in plan.signatures]
         still = ~np.any(moves, axis=0)
-        now, least = self.rows.now[:, i], self.rows.least[:, i]
-        cost = [now[s] for s in range(len(now))]
-        kept = []
-        for s in range(len(now)):
+        now, least = self.rows.now[:, :, i], self.rows.least[:, :, i]
+        kept = least.copy()
+        for s in range(now.shape[1]):
             ends = np.any([m for m, (_, relevant) in zip(moves, plan.signatures, strict=True) if relevant[s]], axis=0)
             times = np.prod([self.left[d] - 1 + self.cut[d, i] for d in plan.irrelevant[s]], axis=0)
-            kept.append(np.where(ends, np.minimum(least[s] * np.maximum(times, 1.0), now[s]), least[s]))
-        best = np.full(len(i), np.inf)
-        for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
-            case = sum((cost[s] if relevant[s] else kept[s] for s in range(len(now))), start=np.zeros(len(i)))
-            best = np.where(move, np.minimum(best, case), best)
+            kept[:, s] = np.where(ends, np.minimum(least[:, s] * np.maximum(times, 1.0), now[:, s]), least[:, s])
+        best = least_of_cases(plan, self.k, np.array(self.left), moves, now, kept)
         best = np.where(still, 0.0, best)
         return np.maximum(self.energy[i], energy + best), self.cycles[i]
 
 
-def grow_factors(plan: Plan, rows: Rows, wins: Wins, pick: Pick | None = None) -> tuple[Ints, Array, int]:
-    """Every choice of factors that fits and may win: (rows, factors (D, R')), and how many were looked at.
+def _even_parts(each: Ints) -> Iterator[slice]:
+    """Ranges of positions that make some `CHOICES` together."""
+    ends = np.cumsum(each)
+    first = 0
+    while first < len(each):
+        before = ends[first] - each[first]
+        last = max(first + 1, int(np.searchsorted(ends, before + CHOICES, side="right")))
+        yield slice(first, last)
+        first = last
 
-    With `pick`, only those that it picks by their bounds.
+
+def growths(run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: int | None = None) -> Iterator[Growth]:
+    """Every choice of factors that fits and may win, some `CHOICES` at a time, until the budget is spent.
+
+    Where `held` (R, D) has a factor, that one is taken; 0 leaves the dimension free. Of each part,
+    `most` choices of a memory's loops for each family: those with the least bounds.
     """
-    growth = Growth(plan, rows)
-    for d in range(plan.dims):
-        growth.decide(d)
-        growth.take(wins(*growth.hopes()))
-    if plan.dims and not growth.slot.spatial and rows.slot < plan.last:
-        growth.take(wins(*growth.last_hopes()))
-        if pick:
-            growth.take(pick(*growth.last_hopes()))
-    if not plan.dims:
-        return growth.i, np.ones((0, len(rows))), 1
-    return growth.i, np.array(growth.factor), growth.judged
+    for growth in _grown(
+        run,
+        Growth(plan, rows, held),
+        0,
+        np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family)),
+    ):
+        if plan.dims and not growth.slot.spatial and growth.k < plan.last:
+            growth.take(run.wins(*growth.last_hopes()))
+            if most is not None:
+                order = run.order(*growth.last_hopes())
+                growth.take(first_of_each(rows.family[growth.i], order, most))
+        if len(growth.i):
+            yield growth
+
+
+def first_of_each(family: Ints, order: Ints, most: int) -> Ints:
+    """Of `order`, the first `most` positions of each family.
+
+    >>> first_of_each(np.array([7, 7, 8, 7]), np.array([3, 2, 1, 0]), 2)
+    array([3, 2, 1])
+    """
+    together = np.argsort(family[order], kind="stable")
+    sorted_family = family[order][together]
+    begins = np.where(np.diff(sorted_family, prepend=-1) != 0, np.arange(len(order)), 0)
+    place = np.empty(len(order), dtype=np.int64)
+    place[together] = np.arange(len(order)) - np.maximum.accumulate(begins)
+    return order[place < most]
+
+
+def _grown(run: Run, growth: Growth, d: int, most: float) -> Iterator[Growth]:
+    if d == growth.plan.dims:
+        yield growth
+        return
+    for part in growth.decided(d):
+        run.judged += len(part.i)
+        hopes = part.hopes()
+        part.take(run.wins(*hopes))
+        if len(part.i) > most and d + 1 < growth.plan.dims:
+            part.take(_spread_out(len(part.i), int(most)))
+        if run.spent():
+            run.give_up(*hopes)
+        elif len(part.i):
+            yield from _grown(run, part, d + 1, most)
+
+
+def _spread_out(count: int, most: int) -> Ints:
+    """So many of `count` positions, in order, without any pattern."""
+    drawn = np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(32)
+    return np.sort(np.argpartition(drawn, most)[:most])
