@@ -7,6 +7,8 @@ here) and the forms of its inputs; one of timm the smallest network of a family;
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -221,6 +223,15 @@ def of_programs(name: str) -> Built:
 KINDS: dict[str, Callable[[str], Built]] = {
     "transformers": of_transformers, "timm": of_timm, "program": of_programs,
 }  # fmt: skip
+
+
+def load_libraries() -> None:
+    """Import what networks are built with, once."""
+    import mmsim  # noqa: F401
+
+    for library in ("transformers", "timm"):
+        with contextlib.suppress(ImportError, RuntimeError):  # a torchvision of another build breaks timm
+            importlib.import_module(library)
 
 
 def names() -> list[str]:

@@ -19,10 +19,12 @@ from mmsim.arch import load
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, Storage
 from mmsim.arch.tables import read_ert, with_tables
 from mmsim.nest.mapper_bound import bound, complete
+from mmsim.nest.mapper_count import finish
 from mmsim.nest.mapper_grow import growths
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import finish, join, loop, root, spread
+from mmsim.nest.mapper_rows import join
 from mmsim.nest.mapper_run import Run
+from mmsim.nest.mapper_step import loop, root, spread
 from mmsim.nest.mapspace import Mapspace
 from mmsim.nest.search import best_mapping
 from mmsim.problem import DataSpace, Problem, Rank

@@ -1,8 +1,8 @@
 """Write the layer dumps of the public networks that were measured whole: benchmarks/networks/NAME.json.gz.
 
-    python benchmarks/networks.py MEASURED [NAME ...]
+    python benchmarks/networks.py [NAME ...]
 
-MEASURED holds the tables named in `validation.NETWORKS`; each dump is at the batch measured there. Needs torchvision
+Each dump is at the batch that the tables of `validation.NETWORKS` name. Needs torchvision
 0.28 and timm 1.0.31, which nothing else here does: the dumps are committed, so that the figures of docs/validation.md
 can be recomputed without them. Weights are neither loaded nor computed.
 """
@@ -83,12 +83,15 @@ def write(row: dict[str, str]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measured", type=Path)
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
-    from benchmarks.validation import NETWORKS
+    from benchmarks.validation import MEASURED, NETWORKS
 
-    rows = {path_of(row): row for n in NETWORKS for row in csv.DictReader((arguments.measured / f"{n[0]}.csv").open())}
+    rows = {
+        path_of(row): row
+        for n in NETWORKS
+        for row in csv.DictReader((MEASURED / f"{n[0]}.csv").read_text().splitlines())
+    }
     for path, row in rows.items():
         if (arguments.names and row["model"] not in arguments.names) or (not arguments.names and path.exists()):
             continue

@@ -15,16 +15,18 @@ from mmsim.layer import Layer, Tensor
 
 HALF = frozenset(
     {"matmul", "__matmul__", "addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "chain_matmul", "multi_dot", "mm",
-     "mv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "linear",
-     "prelu", "gru", "gru_cell", "lstm", "lstm_cell", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention", "einsum",
-     "multi_head_attention_forward"}
+     "mv", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution",
+     "linear", "prelu", "gru", "gru_cell", "lstm", "lstm_cell", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention",
+     "einsum", "multi_head_attention_forward"}
 )  # fmt: skip
 FULL = frozenset(
     {"__pow__", "__rdiv__", "__rpow__", "__rtruediv__", "acos", "asin", "cdist", "cosh", "cosine_similarity",
-     "cross_entropy", "cumprod", "cumsum", "dist", "erfinv", "exp", "expm1", "group_norm", "kl_div", "l1_loss", "layer_norm", "log",
-     "log10", "log1p", "log2", "log_softmax", "mse_loss", "nll_loss", "norm", "normalize", "pow", "prod", "reciprocal", "renorm",
-     "rsqrt", "sinh", "smooth_l1_loss", "softmax", "softmin", "softplus", "sum", "tan"}
+     "cross_entropy", "dist", "erfinv", "exp", "expm1", "group_norm", "kl_div", "l1_loss", "layer_norm", "log",
+     "log10", "log1p", "log2", "mse_loss", "nll_loss", "normalize", "pow", "reciprocal", "renorm", "rsqrt", "sinh",
+     "smooth_l1_loss", "softmin", "softplus", "tan"}
 )  # fmt: skip
+WIDEN = frozenset({"softmax", "log_softmax", "cumprod", "cumsum", "prod", "sum", "norm"})
+"""Ops with a `dtype` argument: autocast sets it to float32 and leaves the input as it is."""
 FIRST = frozenset({"batch_norm", "instance_norm", "rms_norm", "interpolate", "grid_sample", "embedding"})
 """Ops whose output has their input's format, whatever their parameters are in."""
 
@@ -61,7 +63,8 @@ class _Casts:
             wanted = self.dtype
         if wanted is not None:
             operands = tuple((name, self.cast(tensor, wanted, layer)) for name, tensor in operands)
-        result = wanted or _result(layer, [tensor for _, tensor in operands if _floating(tensor)])
+        floating = [tensor for _, tensor in operands if _floating(tensor)]
+        result = "float32" if layer.kind in WIDEN else wanted or _result(layer, floating)
         outputs = tuple(replace(t, dtype=result) if result and _floating(t) else t for t in layer.outputs)
         self.known.update((tensor.name, tensor) for tensor in outputs)
         self.layers.append(replace(layer, operands=operands, outputs=outputs))

@@ -37,6 +37,14 @@ def test_products_in_half_and_norms_in_float32() -> None:
     assert found.outputs[0].dtype == "float16"
 
 
+def test_softmax_reads_half_and_writes_float32() -> None:
+    """Autocast sets its `dtype` argument: no cast of its own."""
+    x, y = tensor("x", 8, 16, dtype="float16", role="input"), tensor("y", 8, 16)
+    one = layer(0, "torch.nn.functional.softmax", {"input": x}, y, dim=-1)
+    (found,) = autocast(Graph("g", "", (one,), (x,), (y,))).layers
+    assert found.inputs[0].dtype == "float16" and found.output.dtype == "float32"
+
+
 def test_a_module_may_switch_autocast_off() -> None:
     found = autocast(chain(), half={"norm"})
     assert [one.output.dtype for one in found.layers if one.kind == "layer_norm"] == ["float16"]

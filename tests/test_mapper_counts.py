@@ -12,10 +12,12 @@ import pytest
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, Storage
 from mmsim.nest.mapper_answer import decisions, mapping_of
 from mmsim.nest.mapper_bound import complete
+from mmsim.nest.mapper_count import finish
 from mmsim.nest.mapper_grow import growths
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, finish, loop, root, spread
+from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapper_run import Run
+from mmsim.nest.mapper_step import loop, root, spread
 from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import DataSpace, Problem, Rank

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
 @click.option(
+    "--autocast", type=click.Choice(["float16", "bfloat16"]), help="Under torch.autocast, its casts included."
+)
+@click.option(
     "--mode", type=click.Choice(["eager", "graph", "fused"]), default="eager", show_default=True, help="GPUs."
 )
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
@@ -48,6 +51,7 @@ def command(
     architectures: tuple[str, ...],
     batch: int,
     dtype: str | None,
+    autocast: str | None,
     mode: str,
     objective: str,
     best: bool,
@@ -78,6 +82,10 @@ def command(
     at_batch = concrete_graph(network, batch)
     if dtype is not None:
         at_batch = at_batch.cast(dtype)
+    if autocast is not None:
+        from mmsim.autocast import autocast as under
+
+        at_batch = under(at_batch, autocast)
     solve = partial(builtin, mappings=mappings) if backend == "builtin" else partial(backends.solve, name=backend)
     how: Any = {"mode": mode, "objective": objective, "best": best, "solve": solve}
     runs = []
@@ -90,7 +98,7 @@ def command(
         "workload": network.workload,
         "variant": network.variant,
         "batch": batch,
-        "dtype": dtype or "as traced",
+        "dtype": f"autocast {autocast}" if autocast else dtype or "as traced",
         "architectures": {done.arch.name: record(done) for done in runs},
     }
 

@@ -22,10 +22,17 @@ _OPTIONS = (
     click.option("--modality", metavar="NAME", help="The uni-modal counterpart of a workload, e.g. image."),
     click.option("--end-to-end", is_flag=True, help="Include a workload's preprocess stage, from raw input."),
     click.option("--host-costs", is_flag=True, help="Keep the reference code's host copies and synchronisations."),
-    click.option("--set", "knobs", multiple=True, metavar="NAME=INT", help="A workload's knob, e.g. length=64."),
+    click.option(
+        "--set", "knobs", multiple=True, metavar="NAME=INT",
+        help="The value of a size: a workload's knob, e.g. length=64, or a letter of --input.",
+    ),
+    click.option(
+        "--symbol", "symbols", multiple=True, metavar="NAME=INT",
+        help="Keep such a size symbolic, as the batch B is; it is traced at this value and below.",
+    ),
     click.option(
         "--input", "inputs", multiple=True, metavar="NAME=SHAPE:DTYPE",
-        help="An input of your own model, e.g. image=Bx3x224x224:float32; a letter is a symbolic size.",
+        help="An input of your own model, e.g. image=Bx3x224x224:float32; letters are sizes, B the batch.",
     ),
     click.option(
         "--stage", "stages", multiple=True, metavar="PATH=STAGE",
@@ -46,6 +53,7 @@ class Source:
     end_to_end: bool = False
     host_costs: bool = False
     knobs: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     allow_unknown: bool = False
@@ -93,10 +101,15 @@ class Source:
     def _dumped(self) -> Graph:
         from mmsim.layer_dump import load
 
-        for name, value in (("--fusion", self.fusion), ("--modality", self.modality), ("--input", self.inputs)):
+        for name, value in (
+            ("--fusion", self.fusion),
+            ("--modality", self.modality),
+            ("--input", self.inputs),
+            ("--symbol", self.symbols),
+        ):
             if value:
                 raise InputError(f"{name} does not go with a layer dump: {self.spec} is already traced")
-        return load(Path(self.spec))
+        return load(Path(self.spec)).at(**integers(self.knobs, "--set"))
 
     def _traced(self) -> Graph:
         from mmsim.tracing.source import trace_source
@@ -108,6 +121,7 @@ class Source:
             end_to_end=self.end_to_end,
             host_costs=self.host_costs,
             knobs=integers(self.knobs, "--set"),
+            symbols=integers(self.symbols, "--symbol"),
             inputs=pairs(self.inputs, "--input"),
             stages=pairs(self.stages, "--stage"),
             allow_unknown=self.allow_unknown,

@@ -6,67 +6,19 @@ intermediate array is the candidate. The library's choice is taken to be the fas
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsim.gpu.kernel import Bound, Class, Kernel
+from mmsim.gpu.library import Array, Library, library
 from mmsim.gpu.machine import Machine
 from mmsim.layer import BITS
-
-Array: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Library:
-    """How one family of product kernels behaves on any device; times in clocks or memory latencies."""
-
-    tiles: tuple[tuple[int, int], ...]
-    splits: tuple[int, ...]
-    k_step: int
-    perimeter: float  # share lost to feeding a tile: perimeter x (1/rows + 1/columns)
-    k_clocks: float  # least clocks per k of one block: load, multiply and the loop's dependences
-    setup: float  # memory latencies that one wave of blocks waits before and after its main loop
-    tail: float  # 1: whole waves; 0: no quantisation (blocks of different speed fill the tail)
-    overlap: float  # exponent of the norm that joins compute, L2 and DRAM time; infinity is max()
-    spread: float  # share of the SMs that saturates DRAM
-    cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
-    efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
-    drift: float = 0.0  # slow-down for each doubling of what one wave of blocks reads beyond L2's size
-    pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
-    hides_output: bool = False  # whether the next tile computes while one is written
-
-
-_EDGES = (16, 32, 64, 128, 256)
-_TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
-_HOPPER_EDGES = (16, 32, 64, 96, 128, 160, 192, 224, 256)  # a warpgroup's product takes any multiple of 8 columns
-_HOPPER_TILES = tuple((a, b) for a in _HOPPER_EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
-_CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
-_SPLITS = (1, 2, 4, 8, 16, 32)
 
 ROW_SETUP = 2.5
 """A product of one row streams its weights: no pipeline to fill, in memory latencies."""
 TILE = 128  # a product's energy stands for square tiles of this edge; others fetch more operands or fewer
-
-TENSOR = Library(_TENSOR_TILES, _SPLITS, 32, 0.7, 5.77, 5.48, 0.9, 2.95, 0.52, 1)
-"""Fitted on 30 % of the bf16 products of the A100."""
-HOPPER = Library(_HOPPER_TILES, _SPLITS, 64, 6.8, 2.53, 4.05, 0.26, 2.34, 0.76, 4, hides_output=True)
-"""Fitted on 30 % of the bf16 products of the H100; clusters of blocks share what they fetch."""
-CUDA = Library(_CUDA_TILES, _SPLITS, 8, 6.8, 66.0, 1.0, 0.54, 1.84, 1.15, 1, drift=0.024)
-"""Up to Turing; fitted on 30 % of the FP32 linear rows of the V100 and the T4."""
-CUDA_BATCHED = Library(
-    ((128, 128), (64, 128), (32, 128), (64, 64)), (1,), 8, 0.24, 91.0, 0.3, 1.0, 2.2, 1.9, 1, drift=0.024
-)
-"""Batched products have few tiles (the names of cuBLAS's kernels tell them) and no splits; fitted on 30 % of the
-FP32 bmm rows of the V100."""
-TURING_BATCHED = replace(CUDA_BATCHED, k_clocks=398.0, overlap=1.96, spread=0.96)
-"""Fitted on 30 % of the FP32 bmm rows of the T4: a block alone on its SM is slower there than its arithmetic."""
-AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 0.9, 55.0, 0.3, 0.62, 1.11, 1.0, 1, drift=0.104)
-"""From Ampere on; fitted on 30 % of the FP32 linear rows of the A100."""
-AMPERE_BATCHED = Library(((128, 128),), (1,), 8, 3.0, 47.0, 0.05, 1.0, 12.0, 0.42, 1)
-"""One tile whatever the shape: 256 clocks per k, as 84 % of the A100's compute-bound bmm rows show."""
 
 
 @dataclass(frozen=True)
@@ -85,18 +37,6 @@ class Products:
     blocks: Array
     waves: Array
     resident: Array
-
-
-def library(machine: Machine, dtype: str, *, batched: bool) -> Library:
-    """The kernels that products in `dtype` run with; `batched` means more than one product in a launch."""
-    generation = machine.device.compute_capability
-    if machine.has_tensor(dtype):
-        return HOPPER if generation >= 9 else TENSOR
-    if generation >= 8:
-        return AMPERE_BATCHED if batched else AMPERE
-    if batched:
-        return TURING_BATCHED if generation == 7.5 else CUDA_BATCHED
-    return CUDA
 
 
 def missing(size: Array, resident_bytes: float) -> Array:
@@ -132,10 +72,12 @@ def products(
     compute = compute / _clock(machine, dtype, grid, _join(menu, compute, traffic))
     seconds = machine.device.launch_s + _join(menu, compute, traffic) + traffic.after_s
     seconds = np.where((grid.split == 1) | (grid.depth >= 4 * menu.k_step), seconds, np.inf)
-    best = np.argmin(seconds, -1)[..., None]
+    best = np.argmin(seconds, -1)
 
     def pick(x: Array) -> Array:
-        return np.take_along_axis(np.broadcast_to(x, seconds.shape), best, -1)[..., 0]
+        if best.ndim == 0:  # one product: no array of indices
+            return np.asarray(x[int(best)] if len(x) > 1 else x[0])
+        return np.take_along_axis(np.broadcast_to(x, seconds.shape), best[..., None], -1)[..., 0]
 
     resident = np.minimum(grid.resident, np.ceil(grid.per_sm))
     return Products(
@@ -185,7 +127,7 @@ class _Grid:
 
 
 def _grid(machine: Machine, menu: Library, sizes: _Sizes) -> _Grid:
-    tm, tn, split = _candidates(menu)
+    tm, tn, split = menu.candidates
     blocks = np.ceil(sizes.m / tm) * np.ceil(sizes.n / tn) * sizes.batch * split
     depth = np.ceil(np.ceil(sizes.k / menu.k_step) / split) * menu.k_step
     per_sm = blocks / machine.sms
@@ -234,8 +176,9 @@ def _traffic(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, cold: 
     lost = missing(sizes.a_bytes + sizes.b_bytes + c, device.l2_resident_bytes)
     fetched = sizes.a_bytes * np.maximum(cold[0], lost) + sizes.b_bytes * np.maximum(cold[1], lost)
     written = c * np.maximum(cold[2], lost)
-    dram_s = fetched / machine.dram_bytes_per_s / np.minimum(1, np.minimum(grid.per_sm, 1) / menu.spread)
-    out = written / machine.dram_bytes_per_s + (c - written) / machine.l2_bytes_per_s
+    dram_rate = machine.dram_bytes_per_s * menu.stream
+    dram_s = fetched / dram_rate / np.minimum(1, np.minimum(grid.per_sm, 1) / menu.spread)
+    out = written / dram_rate + (c - written) / machine.l2_bytes_per_s
     sums = (4 * grid.split + sizes.word) / sizes.word * c / machine.l2_bytes_per_s + 2 * device.gap_s
     after = np.where(grid.split > 1, sums, 0.0)
     if menu.hides_output:
@@ -315,11 +258,6 @@ def bound(compute_s: float, l2_s: float, dram_s: float, total_s: float) -> Bound
     """What a kernel waits for: the longest part, or latency when all parts together are under half."""
     longest, name = max((compute_s, "compute"), (l2_s, "L2"), (dram_s, "DRAM"))
     return name if longest >= total_s / 2 else "latency"  # type: ignore[return-value]
-
-
-def _candidates(menu: Library) -> tuple[Array, Array, Array]:
-    table = np.array([(a, b, s) for a, b in menu.tiles for s in menu.splits], float).T
-    return table[0], table[1], table[2]
 
 
 def _aligned(n: Array, k: Array, word: float) -> NDArray[np.bool_]:

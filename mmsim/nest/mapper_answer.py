@@ -13,9 +13,12 @@ import numpy as np
 
 from mmsim.arch.model import Fanout, Storage
 from mmsim.nest.counts import Counts
+from mmsim.nest.mapper_count import finish
 from mmsim.nest.mapper_cycles import instances
-from mmsim.nest.mapper_plan import Flow, Plan
-from mmsim.nest.mapper_rows import Rows, finish, loop, root, spread, times
+from mmsim.nest.mapper_flow import Flow
+from mmsim.nest.mapper_plan import Plan
+from mmsim.nest.mapper_rows import Rows, times
+from mmsim.nest.mapper_step import loop, root, spread
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.nest.mapspace import Array
 
@@ -47,7 +50,7 @@ def mapping_of(plan: Plan, steps: list[Decision]) -> Mapping:
         residual = size - (left - 1) * step.factor
         dims = sorted(range(plan.dims), key=lambda d: d != step.order - 1)
         if not plan.slots[k].spatial:
-            dims = plan.order_dims(k, step.order)
+            dims = plan.orders.order_dims(k, step.order)
         loops.append(
             [Loop(plan.space.dims[d], int(step.factor[d]), int(residual[d])) for d in dims if step.factor[d] > 1]
         )

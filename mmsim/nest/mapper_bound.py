@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmsim.nest.mapper_cycles import Moved, cycles, instances, least_cycles, most_copies, once_copies
-from mmsim.nest.mapper_plan import Flow, Plan
+from mmsim.nest.mapper_flow import Flow
+from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Bools, Live, Rows, times
 from mmsim.nest.mapspace import Array
+
 
 def bound(plan: Plan, rows: Rows) -> None:
     """Fill in `rows.bound` and `rows.cycles`, the least energy and cycles of any completion.
@@ -55,7 +57,7 @@ def _first_loop(plan: Plan, rows: Rows, now: Array, least: Array) -> Array:
     The innermost loop still to come is of some dimension: data spaces that it indexes are refetched
     as of now, only the others may yet keep their tiles. The bound is the best of these cases.
     """
-    moves = [(rows.left[list(dims)] > 1).any(axis=0) for dims, _ in plan.signatures]
+    moves = [np.asarray((rows.left[list(dims)] > 1).any(axis=0)) for dims, _ in plan.signatures]
     best = least_of_cases(plan, rows.slot, rows.left, moves, now, least)
     still = ~np.any(moves, axis=0)
     if still.any():
@@ -63,9 +65,7 @@ def _first_loop(plan: Plan, rows: Rows, now: Array, least: Array) -> Array:
     return best
 
 
-def least_of_cases(
-    plan: Plan, slot: int, left: Array, moves: Sequence[Bools], refetched: Array, kept: Array
-) -> Array:
+def least_of_cases(plan: Plan, slot: int, left: Array, moves: Sequence[Bools], refetched: Array, kept: Array) -> Array:
     """(R) the least cost when the innermost loop may be of the dimensions that move; of data spaces that it indexes
     as `refetched`, of the others as `kept` (2, S, R). Infinite where none moves.
     """
@@ -89,19 +89,29 @@ def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
     total: Array = alone.sum(axis=0)
     spanning = plan.spanning(slot)
     if not spanning:
-        return total + shared.sum(axis=0)
+        return np.asarray(total + shared.sum(axis=0))
     floors = sum(
         (np.maximum(np.minimum(once_pj, shared[i]), shared[i] / fan) for i, (fan, once_pj) in spanning.items()),
         start=np.zeros(len(total)),
     )
-    best = rest = shared.sum(axis=0)
-    product = 1 / _most_shared(plan, slot, left)
-    for k, each in enumerate(_descending([shared[i] for i in spanning]), start=1):
+    least = water_filled([shared[i] for i in spanning], _most_shared(plan, slot, left))
+    return np.asarray(total + np.maximum(least, floors))
+
+
+def water_filled(amounts: list[Array], most: Array) -> Array:
+    """The least of A1/m1 + A2/m2 + ..., where every m >= 1 and m1 m2 ... <= `most`.
+
+    >>> water_filled([np.array([8.0]), np.array([2.0]), np.array([1.0])], np.array([4.0]))    # 2 + 2 + 1
+    array([5.])
+    """
+    best = rest = np.sum(amounts, axis=0)
+    product = 1 / most
+    for k, each in enumerate(_descending(list(amounts)), start=1):
         product = product * each
         rest = rest - each
         level = np.sqrt(product) if k == 2 else product ** (1 / k)
         best = np.where(each >= level, k * level + rest, best)
-    return total + np.maximum(best, floors)
+    return np.asarray(best)
 
 
 def _descending(columns: list[Array]) -> list[Array]:
@@ -120,9 +130,9 @@ def _most_shared(plan: Plan, slot: int, left: Array) -> Array:
     """
     fan = max(fan for fan, _ in plan.spanning(slot).values())
     most: Array = np.full(left.shape[1], fan)
-    for d, times in plan.lacking:
-        most = most * np.minimum(left[d], fan) ** times
-    for first, second in plan.window_pairs:
+    for d, more in plan.lacking:
+        most = most * np.minimum(left[d], fan) ** more
+    for first, second in plan.space.window_pairs:
         most = most * np.minimum(np.minimum(left[first], left[second]), fan)
     return most
 

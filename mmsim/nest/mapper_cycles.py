@@ -6,7 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mmsim.nest.mapper_plan import Flow, Plan
+from mmsim.nest.mapper_flow import Flow
+from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapspace import Array
 
@@ -64,13 +65,13 @@ def _least_words(plan: Plan, rows: Rows, moved: dict[Flow, Moved]) -> dict[tuple
 
 def instances(plan: Plan, rows: Rows, k: int) -> Array:
     """(R) instances of slot `k`'s memory in use, once every slot is decided."""
-    g = plan.known(plan.fanouts_below(k))
+    g = plan.known(plan.space.fanouts_below(k))
     return np.ones(len(rows)) if g is None else np.asarray(np.prod(rows.last_copies[g], axis=0))
 
 
 def most_instances(plan: Plan, rows: Rows, k: int) -> Array:
     """(R) the most instances of slot `k`'s memory that may come into use."""
-    g = plan.known(plan.fanouts_below(k))
+    g = plan.known(plan.space.fanouts_below(k))
     if g is None:
         return np.full(len(rows), float(plan.most_instances[k]))
     return np.asarray(np.prod(rows.copies[g], axis=0) * plan.fan_ahead(rows.slot, g))

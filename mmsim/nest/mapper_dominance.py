@@ -28,7 +28,7 @@ def undominated(plan: Plan, rows: Rows) -> Bools:
 def _future(plan: Plan, rows: Rows) -> list[Array]:
     """Columns that decide what a row may still become and what that adds."""
     columns = [rows.family.astype(float), *rows.tile]
-    if plan.fanouts_below(rows.slot):
+    if plan.space.fanouts_below(rows.slot):
         columns += [*rows.steps, *rows.last_steps]
         for g in rows.copies:
             columns += [*rows.copies[g], *rows.last_copies[g]]

@@ -12,14 +12,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from mmsim.nest.mapper_bound import bound, complete
+from mmsim.nest.mapper_count import finish
 from mmsim.nest.mapper_dominance import undominated
 from mmsim.nest.mapper_grow import first_of_each, growths
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, finish, join, loop, spread
+from mmsim.nest.mapper_rows import Rows, join
 from mmsim.nest.mapper_run import Run
+from mmsim.nest.mapper_step import loop, spread
 from mmsim.nest.mapspace import Array
 
-BEAM_FACTORS = 50  # choices of factors for each row of a beam
+BEAM_FACTORS = 10  # choices of factors for each place in a beam
 AT_ONCE, AT_ONCE_INSIDE = 4_000, 30_000  # candidates that one step should make; below a fan-out, where bounds tell less
 
 
@@ -55,8 +57,10 @@ def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = Non
     run.record(plan, rows)
 
 
-SPLIT=3
-EACH=3
+SPLIT = 3
+EACH = 3
+
+
 def _pieces(run: Run, plan: Plan, rows: Rows) -> Iterator[Rows]:
     """What of `rows` may still win, as much at a time as makes some thousand continuations."""
     first = 0

@@ -19,8 +19,7 @@ from mmsim.nest.mapper_rows import Ints, Rows
 from mmsim.nest.mapper_run import Run
 from mmsim.nest.mapspace import Array, factors
 
-HALF_MADE = 2_000
-HALF_EACH = 100
+HALF_MADE, HALF_EACH = 2_000, 100  # choices that a beam goes on with before all dimensions are chosen; and each family
 CHOICES = 40_000  # made at once; more of them only when one row alone has more
 
 
@@ -127,7 +126,7 @@ class Growth:
     def _allowed(self, d: int, factor: Array) -> npt.NDArray[np.bool_]:
         """Whether constraints allow these factors of dimension `d`."""
         low, high = self.plan.limits(self.k, d)
-        return ((factor >= low) | ((factor == 1) & self.plan.two_axes(self.k))) & (factor <= high)
+        return np.asarray(((factor >= low) | ((factor == 1) & self.plan.two_axes(self.k))) & (factor <= high))
 
     def _most(self, d: int) -> Array:
         """(R) the greatest factor of dimension `d` that the fan-out or the memories allow."""
@@ -216,15 +215,18 @@ def _even_parts(each: Ints) -> Iterator[slice]:
         first = last
 
 
-def growths(
-    run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: int | None = None
-) -> Iterator[Growth]:
+def growths(run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: int | None = None) -> Iterator[Growth]:
     """Every choice of factors that fits and may win, some `CHOICES` at a time, until the budget is spent.
 
     Where `held` (R, D) has a factor, that one is taken; 0 leaves the dimension free. Of each part,
     `most` choices of a memory's loops for each family: those with the least bounds.
     """
-    for growth in _grown(run, Growth(plan, rows, held), 0, np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family))):
+    for growth in _grown(
+        run,
+        Growth(plan, rows, held),
+        0,
+        np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family)),
+    ):
         if plan.dims and not growth.slot.spatial and growth.k < plan.last:
             growth.take(run.wins(*growth.last_hopes()))
             if most is not None:

@@ -9,32 +9,40 @@ of the next round (large neighbourhood search: Shaw, CP 1998).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from mmsim.nest.mapper_explore import beam
+from mmsim.nest.mapper_keeps import Keeps
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapper_run import Run
 from mmsim.nest.mapspace import Array, Keep
 
-PLACES = 60
+PLACES = 20
 
 
-def improve(run: Run, plan_of: Callable[[Keep], tuple[Plan, Rows] | None]) -> None:
+def improve(run: Run, keeps: Keeps) -> None:
     """Search around the best mapping found, until nothing around it is better or the budget is spent."""
     while run.improved < len(run.found) and not run.spent():
-        run.improved = len(run.found)
-        plan, rows, row = run.found[-1]
-        factors = chosen(rows, row)
-        for keep in (plan.keep, *_other_keeps(plan)):
-            found = plan_of(keep)
-            if found:
-                held = np.array(list(_around(*factors.shape, factors))) if keep == plan.keep else factors[None]
-                start = found[1].take(np.zeros(len(held), dtype=np.int64))
-                start.family = np.arange(len(held))
-                beam(run, found[0], start, PLACES, held)
+        before = run.improved = len(run.found)
+        plan, factors = run.found[-1][0], chosen(*run.found[-1][1:])
+        _search(run, keeps, plan.keep, [factors, *_around(factors, 2)])
+        for freed in (0, 1):
+            if len(run.found) == before:
+                for keep in _other_keeps(plan):
+                    _search(run, keeps, keep, [factors, *_around(factors, freed)])
+
+
+def _search(run: Run, keeps: Keeps, keep: Keep, held: list[Array]) -> None:
+    """A beam with one family for each of what is `held`."""
+    found = keeps.plan(keep)
+    if found and not run.spent():
+        plan, start = found
+        start = start.take(np.zeros(len(held), dtype=np.int64))
+        start.family = np.arange(len(held))
+        beam(run, plan, start, PLACES, np.array(held))
 
 
 def chosen(rows: Rows, row: int) -> Array:
@@ -46,15 +54,18 @@ def chosen(rows: Rows, row: int) -> Array:
     return np.array(found[::-1])
 
 
-def _around(slots: int, dims: int, factors: Array) -> Iterator[Array]:
-    """What to hold of `factors`: all but two slots, or all but two dimensions."""
-    for pair in itertools.combinations(range(slots - 1), 2):
+def _around(factors: Array, free: int) -> Iterator[Array]:
+    """What to hold of `factors`: all but so many slots, or all but so many dimensions."""
+    slots, dims = factors.shape
+    if not free:
+        return
+    for some in itertools.combinations(range(slots - 1), free):
         held = factors.copy()
-        held[list(pair)] = 0
+        held[list(some)] = 0
         yield held
-    for pair in itertools.combinations(range(dims), 2):
+    for some in itertools.combinations(range(dims), free):
         held = factors.copy()
-        held[:, list(pair)] = 0
+        held[:, list(some)] = 0
         yield held
 
 

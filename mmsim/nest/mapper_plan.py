@@ -1,11 +1,9 @@
-"""What the search knows before it starts: energies per word, bandwidths and the order classes of one keep choice."""
+"""What the search knows before it starts about one choice of what memories keep: flows, limits, channels."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
 
@@ -14,71 +12,13 @@ import numpy.typing as npt
 
 from mmsim.arch.model import Storage
 from mmsim.nest.evaluate import energy_of
+from mmsim.nest.mapper_flow import Flow, Owed, flow_of
+from mmsim.nest.mapper_orders import orders_of, same_reuse
 from mmsim.nest.mapper_table import CELLS, FEW_CELLS, Table
 from mmsim.nest.mapper_windows import Rank, box, overlap_sum, rank_sum, shared_sum, tiles_sum
-from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace, Slot, capacity, dim_limits
+from mmsim.nest.mapspace import Array, Keep, Mapspace, capacity, dim_limits
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A boundary with what its words cost. `reads` are counted at the parent, `fills` at the child's instances.
-
-    For an output a read stands for an update and, but for the first of each word, a read of the
-    partial sum; `first_read_pj` and `first_fill_pj` are what that exception saves per word.
-    """
-
-    boundary: Boundary
-    is_output: bool
-    read_pj: float
-    fill_pj: float
-    first_read_pj: float
-    first_fill_pj: float
-    parent_group: int  # fan-outs below the parent
-    child_group: int  # fan-outs below the child
-    unicast: bool  # whether instances are served one by one
-    spares_reads: bool  # whether the first read of each word is spared
-    spares_fills: bool
-    keeps: bool  # whether a tile stays while the loops around do not move it
-
-    def net_pj(self, reads: Array, fills: Array, free_reads: Array, free_fills: Array) -> Array:
-        """Energy of so many words when, of an output, so many are first accesses."""
-        always = reads * (self.read_pj - self.first_read_pj) + fills * (self.fill_pj - self.first_fill_pj)
-        again = self.first_read_pj * np.maximum(0.0, reads - free_reads)
-        return np.asarray(always + again + self.first_fill_pj * np.maximum(0.0, fills - free_fills))
-
-
-@dataclass(frozen=True)
-class Owed:
-    """The reads or the fills of an output's flow: the first of each word costs less by `pj`, in each instance."""
-
-    flow: Flow
-    fills: bool
-
-    @property
-    def pj(self) -> float:
-        """What all but the first access cost more."""
-        return self.flow.first_fill_pj if self.fills else self.flow.first_read_pj
-
-    @property
-    def group(self) -> int:
-        """Fan-outs below the instances that access."""
-        return self.flow.child_group if self.fills else self.flow.parent_group
-
-
-@dataclass(frozen=True)
-class OrderClass:
-    """Loop orders of one slot that cost the same, for loops in the groups of one pattern only.
-
-    `order` lists the groups innermost first. For each data space, `absorbed` are the dimensions whose
-    loops stand inside its first relevant loop (its tile stays through them) and `closing` the
-    dimensions of the group in which that first relevant loop stands; empty when there is none.
-    """
-
-    order: tuple[int, ...]
-    absorbed: tuple[frozenset[int], ...]
-    closing: tuple[tuple[int, ...], ...]
 
 
 class Plan:
@@ -87,8 +27,9 @@ class Plan:
     def __init__(self, space: Mapspace, keep: Keep) -> None:
         self.space, self.keep = space, keep
         self.slots = space.slots
+        self.orders, self.halo = orders_of(space), space.halo
         self.dims = len(space.dims)
-        self.flows = tuple(self._flow(boundary) for boundary in space.boundaries(keep))
+        self.flows = tuple(flow_of(space, boundary) for boundary in space.boundaries(keep))
         self.fanouts = sum(slot.spatial for slot in self.slots)
         groups = {g for f in self.flows for g in (f.parent_group, f.child_group) if g < self.fanouts}
         self.groups = tuple(sorted(groups))
@@ -117,7 +58,7 @@ class Plan:
             for action in ("read", "write")
         )
         self.limited = tuple(sorted({k for k, _ in self.channels}))
-        self.signatures = [(dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in self._same_reuse()]
+        self.signatures = [(dims, tuple(bool(row[dims[0]]) for row in space.relevant)) for dims in same_reuse(space)]
         self.most_instances = {
             k: math.prod(s.mesh for s in self.slots[k + 1 :] if s.spatial) for k in range(len(self.slots))
         }
@@ -126,82 +67,10 @@ class Plan:
         self._limits: dict[tuple[int, int], tuple[int, int]] = {}
         self._spanning: dict[int, dict[int, tuple[float, float]]] = {}
         self._future: dict[int, float] = {}
-        self._orders: dict[int, list[OrderClass]] = {}
-        self._classes: dict[tuple[int, frozenset[int]], tuple[OrderClass, ...]] = {}
 
     def _keep_of(self, k: int) -> frozenset[str]:
         names = [storage.name for storage in self.space.arch.storages]
         return self.keep[names.index(self.slots[k].node.name)]
-
-    def fanouts_below(self, k: int) -> int:
-        """How many spatial slots stand inside slot `k`."""
-        return sum(slot.spatial for slot in self.slots[: max(k, 0)])
-
-    def _flow(self, b: Boundary) -> Flow:
-        space = self.space.spaces[b.space]
-        parent, child = self.slots[b.parent], self.slots[b.child] if b.child >= 0 else None
-        read, update = self._word_pj(parent, "read"), self._word_pj(parent, "update")
-        fill = self._word_pj(child, "write") if child else 0.0
-        between = [slot for slot in self.slots[b.child + 1 : b.parent] if slot.spatial]
-        elided = [space.is_output and space.name not in s.constraints.rmw_first_update for s in (parent, child) if s]
-        unicast = any(space.name in slot.constraints.no_multicast for slot in between)
-        return Flow(
-            boundary=b,
-            is_output=space.is_output,
-            read_pj=read + update if space.is_output else read,
-            fill_pj=fill,
-            first_read_pj=read if elided[0] else 0.0,
-            first_fill_pj=fill if elided[-1] else 0.0,
-            parent_group=self.fanouts_below(b.child if unicast else b.parent),
-            child_group=self.fanouts_below(b.child),
-            unicast=unicast,
-            spares_reads=elided[0],
-            spares_fills=elided[-1],
-            keeps=child is not None and space.name not in child.constraints.no_reuse,
-        )
-
-    @cached_property
-    def halo(self) -> tuple[int, ...]:
-        """The data spaces with a rank that two or more dimensions index."""
-        return tuple(
-            i for i in range(len(self.space.spaces)) if any(len(rank) > 1 for rank in self.space.rank_terms(i))
-        )
-
-    def group_dims(self, k: int) -> tuple[tuple[int, ...], ...]:
-        """Dimensions that reuse alike, together; each alone where slot `k`'s order is fixed."""
-        fixed = [d for d in self.slots[k].limits.permutation if d in self.space.dims]
-        if fixed or len(self.halo) > 1:
-            dims = [self.space.dims.index(d) for d in fixed]
-            return tuple((d,) for d in dims + [d for d in range(self.dims) if d not in dims])
-        return self._same_reuse()
-
-    def _same_reuse(self) -> tuple[tuple[int, ...], ...]:
-        """Dimensions that index the same data spaces, together."""
-        signatures: dict[tuple[bool, ...], list[int]] = {}
-        for d in range(self.dims):
-            signatures.setdefault(tuple(self.space.relevant[:, d].tolist()), []).append(d)
-        return tuple(tuple(dims) for dims in signatures.values())
-
-    def order_classes(self, k: int, pattern: frozenset[int]) -> tuple[OrderClass, ...]:
-        """The different ways to order loops in just the groups of `pattern` at slot `k`."""
-        if (k, pattern) not in self._classes:
-            self._classes[k, pattern] = self._order_classes(k, pattern)
-        return self._classes[k, pattern]
-
-    def order_code(self, k: int, cls: OrderClass) -> int:
-        """A number from which `order_dims` finds the order again; the window's dimension + 1 may be added."""
-        known = self._orders.setdefault(k, [])
-        if cls not in known:
-            known.append(cls)
-        return known.index(cls) * (self.dims + 1)
-
-    def order_dims(self, k: int, code: int) -> list[int]:
-        """Dimensions innermost first, as an order code means."""
-        index, window = divmod(code, self.dims + 1)
-        groups = self.group_dims(k)
-        order = self._orders[k][index].order
-        dims = [d for g in order for d in sorted(groups[g], key=lambda d: d != window - 1)]
-        return dims + [d for d in range(self.dims) if d not in dims]
 
     def known(self, group: int) -> int | None:
         """The group, or None when no fan-out stands above it."""
@@ -234,12 +103,6 @@ class Plan:
         """Dimensions that more than one data space lacks: (dimension, how many more)."""
         many = [sum(d in irrelevant for irrelevant in self.irrelevant) - 1 for d in range(self.dims)]
         return tuple((d, more) for d, more in enumerate(many) if more > 0)
-
-    @cached_property
-    def window_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Pairs of dimensions that index one rank together; instances share nothing of longer ranks."""
-        ranks = [rank for ranks in self.ranks for rank in ranks]
-        return tuple((rank[0][0], rank[1][0]) for rank in ranks if len(rank) == 2)
 
     def future(self, slot: int) -> float:
         """Energy that boundaries not yet begun must cost when `slot` is next."""
@@ -370,7 +233,7 @@ class Plan:
 
     def fans_ahead(self, k: int, flow: Flow) -> int:
         """How many fan-outs' axes stand between slot `k` and the flow's parent."""
-        return self.fanouts_below(flow.boundary.parent) - self.fanouts_below(k + 1)
+        return self.space.fanouts_below(flow.boundary.parent) - self.space.fanouts_below(k + 1)
 
     def counts(self, flow: Flow) -> bool:
         """Whether the child's fills use a limited bandwidth."""
@@ -415,44 +278,11 @@ class Plan:
                 share = share * (1 - shared_sum(rank, sizes, tile, fan, gap) / rank_sum(rank, sizes, count))
         return share
 
-    def _order_classes(self, k: int, pattern: frozenset[int]) -> tuple[OrderClass, ...]:
-        groups = self.group_dims(k)
-        if self.slots[k].limits.permutation:
-            orders: Sequence[tuple[int, ...]] = [tuple(g for g in range(len(groups)) if g in pattern)]
-        else:
-            orders = list(itertools.islice(itertools.permutations(sorted(pattern)), 5040))
-        classes: dict[object, OrderClass] = {}
-        for order in orders:
-            found = self._classify(groups, order)
-            reuse = tuple(first if i in self.halo else bool(first) for i, first in enumerate(found.closing))
-            classes.setdefault((found.absorbed, reuse), found)
-        return tuple(classes.values())
-
-    def _classify(self, groups: tuple[tuple[int, ...], ...], order: tuple[int, ...]) -> OrderClass:
-        absorbed, closing = [], []
-        for i in range(len(self.space.spaces)):
-            inside: list[int] = []
-            first: tuple[int, ...] = ()
-            for g in order:
-                if any(self.space.relevant[i, d] for d in groups[g]):
-                    first = groups[g]
-                    break
-                inside += groups[g]
-            absorbed.append(frozenset(inside) if first else frozenset(d for g in order for d in groups[g]))
-            closing.append(first)
-        return OrderClass(order, tuple(absorbed), tuple(closing))
-
     @cached_property
     def owed(self) -> tuple[Owed, ...]:
         """Everything whose first accesses cost less."""
         every = (Owed(flow, fills) for flow in self.flows for fills in (False, True))
         return tuple(owed for owed in every if owed.pj)
-
-    def _word_pj(self, slot: Slot, action: str) -> float:
-        """Energy of moving one word: an action serves a block of words, a row a cluster of instances."""
-        node = slot.node
-        assert isinstance(node, Storage)
-        return energy_of(self.space.arch, node.name, action) / node.block_size / node.cluster_size
 
     @cached_property
     def compute_pj(self) -> float:

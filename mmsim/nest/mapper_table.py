@@ -16,7 +16,8 @@ import numpy.typing as npt
 from mmsim.nest.mapspace import Array, factors
 
 if TYPE_CHECKING:
-    from mmsim.nest.mapper_plan import Flow, Plan
+    from mmsim.nest.mapper_flow import Flow
+    from mmsim.nest.mapper_plan import Plan
 
 CELLS = 200_000
 FEW_CELLS = 20_000  # where there are many tables

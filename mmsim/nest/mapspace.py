@@ -137,6 +137,17 @@ class Mapspace:
         """Whether data space i is indexed by dimension j."""
         return np.array([[dim in space.dims for dim in self.dims] for space in self.spaces])
 
+    @cached_property
+    def halo(self) -> tuple[int, ...]:
+        """The data spaces with a rank that two or more dimensions index."""
+        return tuple(i for i in range(len(self.spaces)) if any(len(rank) > 1 for rank in self.rank_terms(i)))
+
+    @cached_property
+    def window_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of dimensions that index one rank together; instances share nothing of longer ranks."""
+        ranks = [rank for i in range(len(self.spaces)) for rank in self.rank_terms(i)]
+        return tuple((rank[0][0], rank[1][0]) for rank in ranks if len(rank) == 2)
+
     def rank_terms(self, space: int) -> tuple[tuple[tuple[int, int], ...], ...]:
         """For each rank of a data space, its (dimension's number, coefficient), dimensions with loops only."""
         number = {dim: i for i, dim in enumerate(self.dims)}
@@ -177,9 +188,9 @@ class Mapspace:
             found += [Boundary(i, parent, child) for child, parent in itertools.pairwise([-1, *holders])]
         return tuple(sorted(found, key=lambda b: (b.child, b.space)))
 
-    def fanouts_between(self, inner: int, outer: int) -> int:
-        """The most instances that fan-outs put between slots `inner` and `outer` (both excluded)."""
-        return math.prod(slot.mesh for slot in self.slots[inner + 1 : max(outer, 0)] if slot.spatial)
+    def fanouts_below(self, k: int) -> int:
+        """How many spatial slots stand inside slot `k`."""
+        return sum(slot.spatial for slot in self.slots[: max(k, 0)])
 
 
 def capacity(storage: Storage) -> float:

@@ -7,6 +7,7 @@ spent. Nothing is drawn by lot, so the same input gives the same answer.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -19,17 +20,17 @@ from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.nest.evaluate import Evaluation, evaluate
 from mmsim.nest.mapper_answer import counts_of, decisions, is_perfect, mapping_of
-from mmsim.nest.mapper_bound import bound
 from mmsim.nest.mapper_explore import beam, explore
 from mmsim.nest.mapper_improve import improve
+from mmsim.nest.mapper_keeps import Keeps
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, root
 from mmsim.nest.mapper_run import Metric, Run
 from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
 
-MAPPINGS = 2_000_000  # budget when none is given: less than a second
+MAPPINGS = 1_200_000  # budget when none is given: less than a second
+BEAM_PLANS = 48  # choices of what is kept that are looked at more closely
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
 JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
 ROUNDING = 1e-3  # by which whole accesses per instance may exceed the search's fractions of them
@@ -75,16 +76,9 @@ def best_mapping(
     run = Run(objective_of(objective), time_s, mappings)
     space = Mapspace(problem, arch)
     _check_feasible(space)
-    plans = _plans(run, space)
-    for places, count in BEAMS:
-        for plan, start in plans[:count]:
-            if not run.spent() and run.wins(start.bound, start.cycles)[0]:
-                beam(run, plan, start, places)
-        if run.found:
-            improve(run, {plan.keep: (plan, start) for plan, start in plans}.get)
-        plans = _most_promising_first(run, plans)
-    for plan, start in plans:
-        explore(run, plan, start)
+    keeps = Keeps(space)
+    _find_good(run, keeps)
+    _prove(run, keeps)
     if not run.found:
         raise InputError("no mapping satisfies the architecture's constraints and capacities", field=arch.name)
     return _result(run, problem, arch)
@@ -99,24 +93,35 @@ def objective_of(text: str) -> tuple[Metric, ...]:
     return found
 
 
-def _plans(run: Run, space: Mapspace) -> list[tuple[Plan, Rows]]:
-    """Every choice of what memories keep that may fit, the best bound first."""
-    found = []
-    for keep in space.keeps():
-        plan = Plan(space, keep)
-        start = root(plan)
-        bound(plan, start)
-        if math.isfinite(start.bound[0]):
-            found.append((plan, start))
-    energy = np.array([start.bound[0] for _, start in found])
-    cycles = np.array([start.cycles[0] for _, start in found])
-    return [found[i] for i in run.order(energy, cycles)]
+def _find_good(run: Run, keeps: Keeps) -> None:
+    """Complete mappings by beams, ever wider for ever fewer choices of what is kept, and improve the best."""
+    made = (keeps.plan(keep) for keep in keeps.keeps)
+    plans = list(itertools.islice((plan for plan in made if plan), BEAM_PLANS))
+    energy, cycles = (
+        np.array([values[0] for values in each]) for each in zip(*((s.bound, s.cycles) for _, s in plans))
+    )
+    plans = [plans[i] for i in run.order(energy, cycles)]
+    for places, count in BEAMS:
+        for plan, start in plans[:count]:
+            if not run.spent() and run.wins(start.bound, start.cycles)[0]:
+                beam(run, plan, start, places)
+        improve(run, keeps)
+        winners = [plan for plan, _, _ in reversed(run.found)]
+        plans.sort(key=lambda entry: winners.index(entry[0]) if entry[0] in winners else len(winners))
 
 
-def _most_promising_first(run: Run, plans: list[tuple[Plan, Rows]]) -> list[tuple[Plan, Rows]]:
-    """The plans that gave the best mappings first."""
-    winners = [plan for plan, _, _ in reversed(run.found)]
-    return sorted(plans, key=lambda entry: winners.index(entry[0]) if entry[0] in winners else len(winners))
+def _prove(run: Run, keeps: Keeps) -> None:
+    """Branch and bound through every choice of what is kept, that of the best mapping first."""
+    best = [plan.keep for plan, _, _ in run.found[-1:]]
+    order = sorted(range(len(keeps.keeps)), key=lambda i: keeps.keeps[i] not in best)
+    for done, i in enumerate(order):
+        if run.spent():
+            run.give_up(keeps.energy[order[done:]], keeps.cycles[order[done:]])
+            return
+        if run.wins(keeps.energy[i : i + 1], keeps.cycles[i : i + 1])[0]:
+            found = keeps.plan(keeps.keeps[i])
+            if found:
+                explore(run, *found)
 
 
 def _result(run: Run, problem: Problem, arch: Arch) -> Result:

@@ -172,8 +172,8 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-class _FakeMode(FakeTensorMode):
-    """torch's fake mode, its kernels called directly: torch wraps each call, and imports its compiler (1 s) for that."""
+class _FakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
+    """torch's fake mode without the wrapper around each kernel that keeps its compiler away: none runs here."""
 
     __torch_dispatch__ = getattr(FakeTensorMode.__torch_dispatch__, "__wrapped__", FakeTensorMode.__torch_dispatch__)
 

@@ -37,6 +37,7 @@ def observed(recorder: Recorder, shadows: Shadows | None, whole: Callable[[str],
     functions = _Functions(recorder, shadows, whole)
     with ExitStack() as stack:
         stack.enter_context(_listed_whole())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         stack.enter_context(_Kernels(functions))
@@ -121,6 +122,8 @@ class _Functions(TorchFunctionMode):
 class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees each aten kernel, and runs it: on fakes with their shadows, or for real."""
 
+    supports_higher_order_operators = True  # flex_attention and its kin come here too, as one kernel each
+
     def __init__(self, functions: _Functions) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.functions = functions
@@ -139,7 +142,8 @@ class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shadows = self.functions.shadows
         before, self.functions.silent = self.functions.silent, True
         try:
-            out = shadows.call(op, args, kwargs) if shadows else op(*args, **kwargs)
+            known = shadows if isinstance(op, torch._ops.OpOverload) else None
+            out = known.call(op, args, kwargs) if known else op(*args, **kwargs)
         finally:
             self.functions.silent = before
         self.functions.kernel(op, args, kwargs, out)

@@ -174,7 +174,7 @@ def points(name: str, value: int) -> tuple[int, ...]:
     if name == "B":
         return BATCHES
     if value < 1:
-        raise InputError(f"size {name} needs a value to trace at")
+        raise InputError(f"size {name} needs a value to trace at, as in symbols={{{name!r}: 64}}")
     step = min(32, value & -value)  # sizes are often cut into parts of 16 or 32: keep them divisible
     while step > 1 and value <= 3 * step:
         step //= 2

@@ -41,7 +41,7 @@ def target_of(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Call
 @lru_cache(maxsize=4096)
 def _by_name(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as its name leads to it: ``Tensor.__pow__`` is a wrapper that calls itself ``torch._tensor.pow``."""
-    inner = getattr(function, "__wrapped__", None)
+    inner: Callable[..., Any] | None = getattr(function, "__wrapped__", None)
     if inner is None or not str(getattr(function, "__module__", "")).startswith("torch"):
         return function
     found: Any = sys.modules.get(function.__module__)
