@@ -68,7 +68,8 @@ def parse_yaml(text: str, *, file: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"not YAML: {error.problem or error.context}{where}", file=file) from None
+        hint = "; Jinja templates are not read" if "{{" in text or "{%" in text else ""
+        raise InputError(f"not YAML: {error.problem or error.context}{where}{hint}", file=file) from None
     except InputError:
         raise
     except (yaml.YAMLError, ValueError) as error:
@@ -97,19 +98,24 @@ def _check_depth(text: str, file: str) -> None:
 
 def check_bounds(value: Any, *, file: str) -> None:
     """Refuse values nested deeper than `MAX_DEPTH` or with more than `MAX_NODES` parts, aliases expanded."""
-    count = 0
-    stack = [(value, 0)]
-    while stack:
-        item, depth = stack.pop()
-        count += 1
-        if depth > MAX_DEPTH:
-            raise InputError(f"nested deeper than {MAX_DEPTH}", file=file)
-        if count > MAX_NODES:
-            raise InputError(f"more than {MAX_NODES} values", file=file)
-        if isinstance(item, dict):
-            stack.extend((part, depth + 1) for part in item.values())
-        elif isinstance(item, list):
-            stack.extend((part, depth + 1) for part in item)
+    try:
+        count, depth = _extent(value, {})
+    except RecursionError:
+        raise InputError("nested too deeply", file=file) from None
+    if depth > MAX_DEPTH:
+        raise InputError(f"nested deeper than {MAX_DEPTH}", file=file)
+    if count > MAX_NODES:
+        raise InputError(f"more than {MAX_NODES} values", file=file)
+
+
+def _extent(value: Any, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """(parts, depth) of plain values; what an alias repeats is looked at once."""
+    if not isinstance(value, (dict, list)):
+        return 1, 0
+    if id(value) not in known:
+        inside = [_extent(part, known) for part in (value.values() if isinstance(value, dict) else value)]
+        known[id(value)] = 1 + sum(count for count, _ in inside), 1 + max((depth for _, depth in inside), default=0)
+    return known[id(value)]
 
 
 def check(value: Any, schema: type[T], *, file: str) -> T:

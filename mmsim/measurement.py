@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +12,7 @@ import msgspec
 from mmsim import files
 from mmsim.errors import InputError
 
-FORMAT, VERSION = "mmsim measurement", 1
+FORMAT, VERSION = "mmsim measurement", 2
 Mode: TypeAlias = Literal["eager", "graph", "compiled"]
 
 
@@ -43,8 +42,8 @@ def spread(samples: Sequence[float]) -> Spread:
     return Spread(statistics.median(ordered), low, high, ordered[0], len(ordered))
 
 
-class LayerTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One layer of the graph: `device_s` is the time the device worked on it.
+class LayerTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
+    """One layer of the graph, a list in files: `device_s` is the time the device worked on it.
 
     On a CPU device and host are one; on a GPU `host_s` is what the host took to dispatch it.
     """
@@ -58,7 +57,10 @@ class LayerTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StageTime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One stage run alone on inputs of the right shape, and what its layers sum to inside the network."""
+    """One stage run alone on inputs of the right shape, and what its layers sum to inside the network.
+
+    `copies` are those between host and device, `synchronisations` the times that the host waits for a value.
+    """
 
     layers_s: float
     device_s: Spread | None = None
@@ -75,6 +77,11 @@ class Peak(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs_bytes: int
     intermediates_bytes: int
     method: str
+
+    @property
+    def total_bytes(self) -> int:
+        """All three."""
+        return self.weights_bytes + self.inputs_bytes + self.intermediates_bytes
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +101,8 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Kernels of one pass as the profiler saw them, in device seconds; `layers_s` are kernels alone, no gaps.
 
-    `unmapped_share` is the share of device time of kernels that belong to no layer.
+    `unmapped_share` is the share of device time of kernels that belong to no layer. Copies are those between
+    host and device; one on the device is a kernel.
     """
 
     count: int
@@ -105,9 +113,27 @@ class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by_name: dict[str, float]
     layers_s: dict[str, float]  # layer name -> seconds
     unmapped_share: float
-    copies: int = 0
+    launches: dict[str, int] = {}  # layer name -> kernels
+    copies: dict[str, int] = {}  # layer name -> copies
     copy_s: float = 0.0
-    synchronisations: int = 0
+    copy_bytes: int = 0
+    synchronisations: dict[str, int] = {}  # layer name -> waits for the device
+
+
+class System(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The paper's system metrics: how busy the device is, what moves between host and device, the memory it takes.
+
+    `busy` is the share of the wall time in which the device works: kernels on a GPU, CPU time on a CPU.
+    """
+
+    busy: float
+    macs_per_s: float
+    copies: int
+    copy_bytes: int
+    copy_s: float
+    synchronisations: int
+    memory_bytes: int | None  # peak: weights, inputs and intermediates
+    busy_by_driver: float | None = None  # as nvidia-smi says: of the last moments, those with a kernel
 
 
 class Concurrent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +165,7 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     driver: str | None = None
     clocks_mhz: dict[str, float] = {}
     power_limit_w: float | None = None
+    throttled: list[str] = []  # why the driver says that clocks were held down, if they were
 
 
 class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,11 +199,18 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory: Peak | None = None
     energy: Energy | None = None
     kernels: Kernels | None = None
+    system: System | None = None
     concurrent: Concurrent | None = None
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
     cache: Literal["warm", "cold"] = "warm"
+    pace_s: dict[str, float] = {}  # of a CPU: what a few programs took just then, to hold against its calibration
     notes: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """Workload and variant; one's own model has no variant."""
+        return f"{self.workload} {self.variant}".strip()
 
     @property
     def overhead(self) -> float:
@@ -199,10 +233,14 @@ def load(path: str | Path) -> Measurement:
     return measured
 
 
+LONGEST_S = 1e7
+"""No pass takes months."""
+
+
 def _check(measured: Measurement) -> None:
     """What types cannot say."""
     for where, figure in _figures(measured):
-        ordered = 0 <= figure.least <= figure.p25 <= figure.median <= figure.p75 < inf
+        ordered = 0 <= figure.least <= figure.p25 <= figure.median <= figure.p75 < LONGEST_S
         if not ordered or figure.runs < 1:
             raise InputError("not a spread of times", field=where)
     for where, seconds in (("wall_s", measured.wall_s), ("device_s", measured.device_s)):
@@ -211,7 +249,8 @@ def _check(measured: Measurement) -> None:
     for name in ("batch", "parameters", "macs"):
         if getattr(measured, name) < (name == "batch"):
             raise InputError("must be positive", field=name)
-    if not measured.layers and measured.mode != "compiled":
+    excused = measured.mode == "compiled" or any(note.startswith("layers not measured") for note in measured.notes)
+    if not measured.layers and not excused:
         raise InputError("no layer was measured", field="layers")
     names: set[str] = set()
     for index, layer in enumerate(measured.layers):

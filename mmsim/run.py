@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -69,7 +69,7 @@ class Run:
 
     `overhead_s` belongs to no layer: launching a graph, waiting for the last kernel. `concurrent_s`
     is the time with every encoder on a stream of its own and nothing shared, a bound that no schedule
-    can beat with these layers.
+    can beat with these layers. `counters` are a GPU's, by stage and under ``total``.
     """
 
     graph: Graph
@@ -79,6 +79,7 @@ class Run:
     memory: Memory
     concurrent_s: float
     overhead_s: float = 0.0
+    counters: dict[str, gpu.Counters] = field(default_factory=dict)
 
     @property
     def total(self) -> Cost:
@@ -148,9 +149,12 @@ def run(
     best mapping for `objective`. Equal problems are solved once, by `solve` (default: the built-in
     model). Raises `InputError` for symbolic sizes and for a layer that does not fit the machine.
     """
-    overhead = 0.0
+    overhead, counters = 0.0, {}
     if arch.device is not None:
-        costs, overhead = _on_gpu(graph, arch, mode)
+        times = gpu.network(graph, arch, mode)
+        costs = tuple(_of_kernels(time, graph) for time in times.layers)
+        overhead = times.wall_s - sum(cost.latency_s for cost in costs)
+        counters = gpu.by_stage(times, gpu.machine(arch))
         if best:
             bests = _solved(graph, arch, "latency", solve, progress)
             costs = tuple(_with_best(cost, graph, bests) for cost in costs)
@@ -159,15 +163,16 @@ def run(
     else:
         solutions = _solved(graph, arch, objective, solve, progress)
         costs = tuple(_on_accelerator(layer, graph, solutions) for layer in graph.layers)
-    times = {cost.layer.id: cost.latency_s for cost in costs}
+    latencies = {cost.layer.id: cost.latency_s for cost in costs}
     return Run(
         graph=graph,
         arch=arch,
         mode=mode if arch.device is not None else "serial",
         layers=costs,
         memory=schedule.memory(graph),
-        concurrent_s=max((span.end_s for span in schedule.concurrent(graph, times)), default=0.0) + overhead,
+        concurrent_s=max((span.end_s for span in schedule.concurrent(graph, latencies)), default=0.0) + overhead,
         overhead_s=overhead,
+        counters=counters,
     )
 
 
@@ -213,13 +218,6 @@ def _on_accelerator(layer: Layer, graph: Graph, solutions: dict[Problem, Solutio
     )
 
 
-def _on_gpu(graph: Graph, arch: Arch, mode: Mode) -> tuple[tuple[LayerCost, ...], float]:
-    """Every layer's cost as the GPU's kernel library runs it, and the time that belongs to none."""
-    times = gpu.network(graph, arch, mode)
-    costs = tuple(_of_kernels(time, graph) for time in times.layers)
-    return costs, times.wall_s - sum(cost.latency_s for cost in costs)
-
-
 def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
     slowest = max(time.kernels, key=lambda kernel: kernel.total_s, default=None)
     hidden = slowest is None or time.wall_s > 1.5 * time.kernel_s  # the device waited for the host
@@ -238,28 +236,20 @@ def _of_kernels(time: gpu.LayerTime, graph: Graph) -> LayerCost:
 
 def _on_cpu(graph: Graph, arch: Arch, power_w: float) -> tuple[LayerCost, ...]:
     """Every layer's cost as PyTorch on a CPU runs it."""
-    weights = {tensor.name: tensor.bytes for layer in graph.layers for tensor in layer.weights}
-    blocks = [*weights.values(), *(tensor.bytes for layer in graph.layers for tensor in layer.outputs)]
-    largest = cpu.largest_block(float(concrete(size)) for size in blocks)
-    where = cpu.site(arch, sum(concrete(size) for size in weights.values()), largest)
-    costs = []
-    for layer in graph.layers:
-        problems = graph.problems(layer)
-        time = cpu.layer_time(layer, problems, where)
-        costs.append(
-            LayerCost(
-                layer=layer,
-                macs=sum(concrete(problem.macs) for problem in problems),
-                latency_s=time.seconds,
-                kernel_s=time.seconds,
-                host_s=time.dispatch_s,
-                energy_j=time.seconds * power_w,
-                bound=time.bound,
-                kernels=len(problems),
-                utilization=0.0,
-            )
+    return tuple(
+        LayerCost(
+            layer=layer,
+            macs=sum(concrete(problem.macs) for problem in graph.problems(layer)),
+            latency_s=time.seconds,
+            kernel_s=time.seconds,
+            host_s=time.dispatch_s,
+            energy_j=time.seconds * power_w,
+            bound=time.bound,
+            kernels=len(graph.problems(layer)),
+            utilization=0.0,
         )
-    return tuple(costs)
+        for layer, time in zip(graph.layers, cpu.network(graph, arch), strict=True)
+    )
 
 
 def _with_best(cost: LayerCost, graph: Graph, solutions: dict[Problem, Solution]) -> LayerCost:
@@ -282,6 +272,7 @@ def record(run: Run) -> dict[str, Any]:
             "inputs_bytes": run.memory.inputs_bytes,
             "intermediates_bytes": run.memory.intermediates_bytes,
         },
+        **({"counters": {name: asdict(found) for name, found in run.counters.items()}} if run.counters else {}),
         "by_stage": {name: _figures(cost) for name, cost in run.by_stage().items()},
         "by_modality": {name: _figures(cost) for name, cost in run.by_modality().items()},
         "layers": [

@@ -1,4 +1,4 @@
-"""Layer times put together: the serial timeline, encoders side by side, and what is in memory when."""
+"""Layer times put together: encoders side by side, and what is in memory when."""
 
 from __future__ import annotations
 
@@ -37,16 +37,6 @@ class Memory:
         return self.weights_bytes + self.inputs_bytes + self.intermediates_bytes
 
 
-def serial(graph: Graph, latency_s: Mapping[int, float]) -> tuple[Span, ...]:
-    """The layers one after another, as one stream runs them."""
-    spans, now = [], 0.0
-    for layer in graph.layers:
-        end = now + latency_s.get(layer.id, 0.0)
-        spans.append(Span(layer, now, end))
-        now = end
-    return tuple(spans)
-
-
 def concurrent(graph: Graph, latency_s: Mapping[int, float]) -> tuple[Span, ...]:
     """One stream per stage and modality: encoders run side by side, each stream is serial.
 
@@ -66,28 +56,6 @@ def concurrent(graph: Graph, latency_s: Mapping[int, float]) -> tuple[Span, ...]
             free[stream] = end
         spans.append(Span(layer, start, end))
     return tuple(spans)
-
-
-def critical_path(graph: Graph, latency_s: Mapping[int, float]) -> tuple[Layer, ...]:
-    """The chain of dependent layers that takes longest: no number of streams can beat it."""
-    import networkx
-
-    network = graph.to_networkx()
-    if not network:
-        return ()
-    longest: dict[int, float] = {}
-    before: dict[int, int] = {}
-    for node in networkx.topological_sort(network):
-        best = max(network.predecessors(node), key=lambda n: longest[n], default=None)
-        longest[node] = latency_s.get(node, 0.0) + (longest[best] if best is not None else 0.0)
-        if best is not None:
-            before[node] = best
-    node = max(longest, key=lambda n: longest[n])
-    path = [node]
-    while path[-1] in before:
-        path.append(before[path[-1]])
-    layers = {layer.id: layer for layer in graph.layers}
-    return tuple(layers[n] for n in reversed(path))
 
 
 def memory(graph: Graph) -> Memory:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import log10
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 
-from mmsim import files
+from mmsim import measured_table
 from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.gpu import attention, convolution, host, vector
 from mmsim.gpu.machine import Machine, machine
 from mmsim.gpu.products import gemm, missing
+from mmsim.kernel_table import COLUMNS, MEASURED, ROTATION, KernelMode
 
 Row: TypeAlias = dict[str, float]
-KernelMode: TypeAlias = Literal["eager", "graph"]
 
 DTYPES = {
     "fp32": "float32", "tf32": "tfloat32", "fp16": "float16", "bf16": "bfloat16", "int8": "int8",
@@ -33,20 +31,9 @@ ELEMENTWISE_INPUTS = {
 }  # fmt: skip
 """Pointwise op -> tensors it reads."""
 ROW_OPS = ("softmax", "ln")
-COLUMNS = {
-    "gemm": ("m", "n", "k"),
-    "linear": ("batch", "m", "k_reduction", "n"),
-    "bmm": ("batch", "m", "k_reduction", "n"),
-    "conv": ("batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding"),
-    "attention": ("batch", "seq_len", "num_heads", "head_dim"),
-    "vector": ("op", "rows", "cols"),
-}
 OPS = (*COLUMNS, *ELEMENTWISE_INPUTS, *ROW_OPS)
-MEASURED = "latency_ms"
-ROTATION = 12
-"""Times its own footprint that a benchmark inside a CUDA graph touches before it meets an operand again:
-several replays, each with its own weights and outputs. Below L2's size all of it stays there."""
-
+IMPLAUSIBLE = 200.0
+"""A median ratio of measured to predicted that only another unit explains."""
 NOISE_FLOOR_PERCENT = {("gemm", "h100_sxm"): 4.6, ("gemm", "a100_sxm_80gb"): 5.9}
 """Mean disagreement of two frameworks that measured the same shapes (AIConfigurator: vLLM against TensorRT-LLM)."""
 
@@ -149,44 +136,41 @@ def kernels(path: str | Path, op: str, dtype: str, arch: Arch, mode: KernelMode 
         raise InputError(f"unknown format {dtype!r}: one of {', '.join(sorted(DTYPES))}")
     where = machine(arch)
     pairs = []
-    for kind, label, row in _read(Path(path), op):
+    for kind, label, row in list(_read(Path(path), op)):  # a damaged row is told before the first prediction
         device_s, units = PREDICT[kind if kind in PREDICT else "vector"](where, kind, row, DTYPES[dtype])
         predicted = host.alone(where.device.host, units, device_s) if mode == "eager" else device_s
         pairs.append(Pair(label, row[MEASURED] * 1e-3, predicted))
     if not pairs:
         raise InputError(f"no rows of {op}", file=str(path))
+    _check_units(pairs, Path(path))
     return pairs
 
 
 def _read(path: Path, op: str) -> Iterable[tuple[str, str, Row]]:
     """(op, label, figures) of each row; refuses a table with wrong columns."""
     family = op if op in COLUMNS else "vector"
-    reader = csv.DictReader(io.StringIO(files.read_text(path)))
-    wanted = (*COLUMNS[family], MEASURED)
-    absent = [name for name in wanted if name not in (reader.fieldnames or ())]
-    if absent:
-        raise InputError(
-            f"a table of {op} needs the columns {', '.join(wanted)}; no {', '.join(absent)}", file=str(path)
-        )
-    for number, row in enumerate(reader, start=2):
-        kind = row["op"] if family == "vector" else op
-        if family == "vector" and op not in ("vector", kind):
-            continue
+    for line, row in measured_table.rows(path, (*COLUMNS[family], MEASURED), op):
+        kind = row.pop("op", op)
         if family == "vector" and kind not in (*ELEMENTWISE_INPUTS, *ROW_OPS):
-            raise InputError(f"unknown op {kind!r}", file=str(path), field=f"line {number}.op")
-        figures = {name: _figure(row[name], path, f"line {number}.{name}") for name in wanted if name != "op"}
-        shape = " x ".join(row[name] for name in COLUMNS[family] if name != "op")
-        yield kind, f"{kind} {shape}", figures
+            raise InputError(f"unknown op {kind!r}", file=str(path), field=f"line {line}.op")
+        if op not in ("vector", kind):
+            continue
+        figures = {
+            name: measured_table.figure(
+                cell, path, f"line {line}.{name}", whole=name != MEASURED, zero=name == "padding"
+            )
+            for name, cell in row.items()
+        }
+        yield kind, f"{kind} {' x '.join(cell for name, cell in row.items() if name != MEASURED)}", figures
 
 
-def _figure(text: str | None, path: Path, field: str) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        raise InputError(f"not a number: {text!r}", file=str(path), field=field) from None
-    if not 0 <= value < float("inf") or (value == 0 and not field.endswith("padding")):
-        raise InputError(f"must be positive, is {text}", file=str(path), field=field)
-    return value
+def _check_units(pairs: Sequence[Pair], path: Path) -> None:
+    """Refuse a table whose times cannot be milliseconds: no model is off by a factor of hundreds throughout."""
+    ratio = float(np.median([pair.measured_s / pair.predicted_s for pair in pairs]))
+    if not 1 / IMPLAUSIBLE < ratio < IMPLAUSIBLE:
+        raise InputError(
+            f"measured times are {ratio:.3g} times the predicted: {MEASURED} must be in milliseconds", file=str(path)
+        )
 
 
 Predict: TypeAlias = Callable[[Machine, str, Row, str], tuple[float, float]]

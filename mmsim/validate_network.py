@@ -10,7 +10,8 @@ from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.gpu import Mode
 from mmsim.graph import Graph
-from mmsim.measurement import Measurement
+from mmsim.layer import Layer
+from mmsim.measurement import Measurement, Spread
 from mmsim.run import LayerCost, Run, run
 from mmsim.size import concrete, total
 from mmsim.validate import Pair, errors, spearman
@@ -60,10 +61,16 @@ class Comparison:
     unpredicted_share: float
 
     @property
+    def pace(self) -> dict[str, float]:
+        """On a CPU: program -> how many times longer it took than when the machine was calibrated."""
+        then = self.predicted.arch.cpu.pace_s if self.predicted.arch.cpu else {}
+        return {name: seconds / then[name] for name, seconds in self.measured.pace_s.items() if name in then}
+
+    @property
     def title(self) -> str:
         """``av_mnist concat b40 float32 eager``."""
         m = self.measured
-        return f"{m.workload} {m.variant} b{m.batch} {m.dtype} {m.mode}"
+        return f"{m.name} b{m.batch} {m.dtype} {m.mode}"
 
 
 def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
@@ -75,11 +82,9 @@ def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
     """
     predicted = run(_as_measured(graph, measured), arch, mode=MODES[measured.mode])
     costs = {cost.layer.name: cost for cost in predicted.layers}
-    unknown = [layer.name for layer in measured.layers if layer.name not in costs]
-    if unknown:
-        raise InputError(f"this graph has no layer {unknown[0]!r}: it is not the network that was measured")
+    _check_same(measured, [cost.layer for cost in predicted.layers])
     kernels = measured.kernels if arch.device is not None else None
-    times = {layer.name: layer.device_s.median for layer in measured.layers}
+    times = {layer.name: _time(layer.device_s, measured) for layer in measured.layers}
     if kernels is not None:
         times = {name: kernels.layers_s.get(name, 0.0) for name in times}
     found = {name: _seconds(costs[name], kernels is not None) for name in times}
@@ -101,6 +106,21 @@ def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
     )
 
 
+def _check_same(measured: Measurement, layers: Sequence[Layer]) -> None:
+    """The layers of the graph and of the measurement must be the same ones, of the stages that were measured."""
+    ops = {layer.name: layer.op for layer in layers}
+    for layer in measured.layers:
+        if layer.name not in ops:
+            raise InputError(f"this graph has no layer {layer.name!r}: it is not the network that was measured")
+        if layer.op != ops[layer.name]:
+            raise InputError(f"layer {layer.name!r} is {ops[layer.name]} in this graph, {layer.op} in the measurement")
+    seen = {layer.name for layer in measured.layers}
+    wanted = (layer.name for layer in layers if measured.source.only in (None, layer.stage.kind, str(layer.stage)))
+    missing = next((name for name in wanted if name not in seen), None)
+    if measured.layers and missing is not None:
+        raise InputError(f"the measurement has no layer {missing!r} of this graph")
+
+
 def _as_measured(graph: Graph, measured: Measurement) -> Graph:
     if "B" in graph.symbols:
         graph = graph.at(B=measured.batch)
@@ -111,6 +131,11 @@ def _as_measured(graph: Graph, measured: Measurement) -> Graph:
     if measured.batch not in leading and measured.batch != 1:
         raise InputError(f"the graph is not at batch {measured.batch}, which was measured", field="batch")
     return graph.cast(measured.dtype)
+
+
+def _time(spread: Spread, measured: Measurement) -> float:
+    """On a CPU the lower quartile, as in its calibration: what else runs there only ever adds to a time."""
+    return spread.p25 if measured.machine.kind == "cpu" else spread.median
 
 
 def _seconds(cost: LayerCost, kernels_alone: bool) -> float:
@@ -133,7 +158,7 @@ def _network(measured: Measurement, predicted: Run, found: dict[str, float]) -> 
     real = measured.device_s if measured.machine.kind == "cpu" else measured.wall_s
     overhead = predicted.overhead_s if measured.source.only is None else 0.0
     alone = measured.layers and (measured.source.only is not None or measured.machine.kind == "cpu")
-    return Pair("network", real.median, sum(found.values()) + overhead if alone else predicted.latency_s)
+    return Pair("network", _time(real, measured), sum(found.values()) + overhead if alone else predicted.latency_s)
 
 
 # --- sums over several comparisons ---------------------------------------------------------------
@@ -177,6 +202,7 @@ def _one(comparison: Comparison, worst: int) -> dict[str, Any]:
         "mode": measured.mode,
         "device": measured.machine.name,
         "arch": comparison.predicted.arch.name,
+        "pace": comparison.pace,
         "noise_percent": 100 * measured.device_s.relative,
         "network": _figures(comparison.network),
         "stages": {pair.label: _figures(pair) for pair in comparison.stages},

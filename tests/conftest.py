@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -29,8 +27,3 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert text == path.read_text()
 
     return compare
-
-
-settings.register_profile("ci", derandomize=True)  # the same instances every time: a failure is the change's
-if os.environ.get("CI"):
-    settings.load_profile("ci")

@@ -9,6 +9,7 @@ from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.problem import DataSpace, Problem
 
 SPACES = ("Weights", "Inputs", "Outputs")
+FANOUT = ("no_multicast", "no_link_transfer")
 
 
 @st.composite
@@ -36,19 +37,18 @@ def problems(draw: st.DrawFn, most: int = 6) -> Problem:
 def archs(draw: st.DrawFn, flags: bool = False) -> Arch:
     """Two to four memories with fan-outs of up to 4 x 3 between them, or above the compute."""
 
-    def limits() -> Constraints:
-        if not flags:
-            return Constraints()
+    def limits(*names: str) -> Constraints:
         some = st.sets(st.sampled_from(SPACES), max_size=1).map(tuple)
-        return Constraints(no_multicast=draw(some), no_link_transfer=draw(some), no_reuse=draw(some))
+        drawn = {name: draw(some) for name in names if flags}
+        return Constraints(**drawn)  # type: ignore[arg-type]  # all of them tuples of names
 
     nodes: list[Storage | Fanout | Compute] = [Storage("L0", "DRAM", 8)]
     for i in range(1, draw(st.integers(2, 4))):
         if draw(st.booleans()):
-            nodes.append(Fanout(f"F{i}", draw(st.integers(1, 4)), draw(st.integers(1, 3)), constraints=limits()))
-        nodes.append(Storage(f"L{i}", "SRAM", 8, constraints=limits()))
+            nodes.append(Fanout(f"F{i}", draw(st.integers(1, 4)), draw(st.integers(1, 3)), constraints=limits(*FANOUT)))
+        nodes.append(Storage(f"L{i}", "SRAM", 8, constraints=limits("no_reuse")))
     if draw(st.booleans()):
-        nodes.append(Fanout("lanes", draw(st.integers(1, 4)), constraints=limits()))
+        nodes.append(Fanout("lanes", draw(st.integers(1, 4)), constraints=limits(*FANOUT)))
     return Arch("random", (*nodes, Compute("mac", "intmac", 8)), 1e-9, 45)
 
 

@@ -107,3 +107,24 @@ def test_every_verb_explains_itself(
 ) -> None:
     assert mmsim(monkeypatch, verb, "--help") == 0
     assert "Usage: mmsim" in capsys.readouterr().out
+
+
+def test_counters_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str) -> None:
+    """Per stage and in total, for programs and for people; an accelerator that is no GPU has none."""
+    arguments = ("run", toy_dump, "--arch", "rtx_2080_ti", "--arch", "eyeriss_like", "--mappings", "10")
+    found = answer(monkeypatch, capsys, *arguments)["architectures"]
+    counters = found["rtx_2080_ti"]["counters"]
+    assert set(counters) == {"encoder:image", "encoder:text", "fusion", "head", "total"}
+    assert sum(counters["total"]["size_bins"]) == counters["total"]["kernels"] == found["rtx_2080_ti"]["kernels"]
+    assert sum(counters["total"]["stalls"].values()) == pytest.approx(1)
+    assert "counters" not in found["eyeriss_like"]
+    assert mmsim(monkeypatch, *arguments, "--counters") == 0
+    assert "occupancy" in capsys.readouterr().out
+
+
+def test_autocast_halves_the_products(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str
+) -> None:
+    found = answer(monkeypatch, capsys, "run", toy_dump, "--arch", "rtx_2080_ti", "--autocast", "float16")
+    assert found["dtype"] == "autocast float16"
+    assert any(layer["op"] == "torch.Tensor.to" for layer in found["architectures"]["rtx_2080_ti"]["layers"])

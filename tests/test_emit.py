@@ -210,6 +210,17 @@ def test_folder(tmp_path: Path, golden: Golden) -> None:
     golden("emit/index.yaml", index.read_text())
 
 
+def test_a_second_run_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    emit_graph(network(), samples.array(), tmp_path)
+    (tmp_path / "problems" / "mine.yaml").write_text("kept")
+    smaller = replace(network(), uses={samples.product(): (layer(1, "head"),)})
+    emit_graph(smaller, replace(samples.array(), energy_pj={}, area_um2={}), tmp_path)
+    index = files.read_yaml(tmp_path / "index.yaml")
+    named = {row["file"] for row in index["problems"] if row["file"]} | {*index["files"], "index.yaml"}
+    there = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.yaml")}
+    assert there == named | {"problems/mine.yaml"}
+
+
 def test_index_accounts_for_every_operation(tmp_path: Path) -> None:
     net = network()
     rows = files.read_yaml(emit_graph(net, samples.array(), tmp_path))["problems"]

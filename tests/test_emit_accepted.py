@@ -24,7 +24,8 @@ from mmsim.emit.folder import problem_file
 from mmsim.energy import filled
 from mmsim.nest.constraints import resolve
 from mmsim.nest.evaluate import evaluate
-from mmsim.nest.mapping import Level, Loop, Mapping, parse, to_timeloop
+from mmsim.nest.mapping import Level, Loop, Mapping
+from mmsim.nest.mapping_file import parse, to_timeloop
 from mmsim.problem import Problem
 from tests import emit_samples as samples
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mmsim.arch import Arch, load, tables
-from mmsim.nest import mapping as mappings
+from mmsim.nest import mapping_file as mappings
 from mmsim.nest import problem_file
 from mmsim.nest.evaluate import evaluate
 

@@ -15,7 +15,8 @@ from mmsim.errors import InputError
 from mmsim.gpu import Machine, machine
 from mmsim.gpu import attention as flash
 from mmsim.gpu import convolution as conv
-from mmsim.gpu.products import AMPERE_BATCHED, gemm, products
+from mmsim.gpu.library import AMPERE_BATCHED
+from mmsim.gpu.products import gemm, products
 from mmsim.gpu.vector import Traffic, elementwise
 
 GPUS = [name for name in builtin_names() if load(name).device is not None]

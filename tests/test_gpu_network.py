@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -140,9 +141,9 @@ def test_counters_by_hand() -> None:
     assert set(found) == {"head", "total"}
     total = found["total"]
     assert total.dram_utilization == pytest.approx(where.device.dram_share, rel=0.01)
-    assert total.stalls == {"memory_dependency": pytest.approx(1)} and total.classes == {"Relu": pytest.approx(1)}
+    assert total.stalls == {"Mem": pytest.approx(1)} and total.classes == {"Relu": pytest.approx(1)}
     assert total.size_bins == (0, 0, 0, 1) and total.kernels == 1
-    assert total.load_efficiency == 1 and 0.9 < total.occupancy <= 1
+    assert total.gld_efficiency == 1 and 0.9 < total.achieved_occupancy <= 1
 
 
 def test_recurrent_steps_are_launches_of_one_kernel() -> None:
@@ -153,3 +154,23 @@ def test_recurrent_steps_are_launches_of_one_kernel() -> None:
     found = gpu.kernels(lstm, problems_of(lstm), load("rtx_2080_ti"))
     assert [kernel.count for kernel in found] == [1, 20, 20]
     assert replace(found[1], count=1).total_s * 20 == pytest.approx(found[1].total_s)
+
+
+def test_equal_layers_are_lowered_once_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of equal convolutions: every layer after the second finds its neighbours' kernels."""
+    network = sys.modules["mmsim.gpu.network"]  # the package has a function of that name
+    maps = [tensor(f"x{i}", 8, 64, 28, 28, role="input" if i == 0 else "activation") for i in range(7)]
+    layers = tuple(convolution(i, maps[i], maps[i + 1]) for i in range(6))
+    graph = Graph("g", "", layers, (maps[0],), (maps[-1],))
+    seen = []
+    plain = network.lower
+
+    def counted(*arguments: object) -> object:
+        seen.append(arguments[0])
+        return plain(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(network, "lower", counted)
+    once = gpu.network(graph, load("v100_pcie"))
+    assert len(seen) == 2 and once.layers[2].kernels == once.layers[5].kernels
+    monkeypatch.setattr(network, "_signature", lambda layer, cold: layer.id)
+    assert gpu.network(graph, load("v100_pcie")).wall_s == once.wall_s

@@ -12,7 +12,8 @@ import pytest
 from mmsim.arch.model import Arch, Constraints, Fanout, LoopConstraints, Storage
 from mmsim.errors import InputError
 from mmsim.nest.evaluate import evaluate
-from mmsim.nest.mapping import Level, Loop, Mapping, parse, to_timeloop
+from mmsim.nest.mapping import Level, Loop, Mapping
+from mmsim.nest.mapping_file import parse, to_timeloop
 from mmsim.nest.mapspace import Mapspace, factors
 from mmsim.nest.search import best_mapping
 from mmsim.problem import Problem

@@ -261,7 +261,7 @@ def test_a_file_keeps_every_figure(measured: Measurement, tmp_path: Path) -> Non
 
 DAMAGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("format",), "other", "not a measurement"),
-    (("version",), 99, "version: version 99, expected 1"),
+    (("version",), 99, "version: version 99, expected 2"),
     (("batch",), 0, "batch: must be positive"),
     (("batch",), "two", "batch"),
     (("machine", "kind"), "tpu", "machine.kind"),
@@ -269,10 +269,10 @@ DAMAGES: list[tuple[tuple[Any, ...], Any, str]] = [
     (("device_s", 1), 1e9, "device_s: not a spread"),
     (("device_s", 4), 0, "device_s: not a spread"),
     (("layers",), [], "layers: no layer"),
-    (("layers", 3, "device_s", 3), 1e9, "layers.3.device_s: not a spread"),
-    (("layers", 3, "device_s"), None, "layers.3.device_s"),
-    (("layers", 3, "stage"), "encoder:smell", "layers.3.stage: 'encoder:smell' is not among the stages"),
-    (("layers", 1, "name"), "SAME", "stands twice"),
+    (("layers", 3, 4, 3), 1e9, "layers.3.device_s: not a spread"),
+    (("layers", 3, 4), None, "layers.3.4"),
+    (("layers", 3, 3), "encoder:smell", "layers.3.stage: 'encoder:smell' is not among the stages"),
+    (("layers", 1, 1), "SAME", "stands twice"),
     (("stages", "fusion", "wall_s", 2), -3.0, "stages.fusion.wall_s: not a spread"),
     (("mode",), "fast", "mode"),
     (("surprise",), 1, "surprise"),
@@ -288,7 +288,7 @@ def test_damaged_files_are_refused_with_the_field(
     target: Any = record
     for key in where[:-1]:
         target = target[key]
-    target[where[-1]] = record["layers"][0]["name"] if value == "SAME" else value
+    target[where[-1]] = record["layers"][0][1] if value == "SAME" else value
     path = tmp_path / "damaged.json"
     path.write_text(json.dumps(record))
     with pytest.raises(InputError) as error:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmsim.errors import InputError
-from mmsim.measure import counters, kernels, marks, streams
+from mmsim.measure import kernels, marks, streams
 from mmsim.measure.kernels import Launch, annotated, kernel_class, mapped, record, summed
 from mmsim.measure.session import Rule
 from mmsim.measure.subject import Subject, prepare
@@ -56,7 +56,10 @@ TRACE = [
     event("kernel", "implicit_convolve_sgemm", 400, 60, tid=7, correlation=1),  # runs long after it was launched
     event("kernel", "void splitKreduce_kernel", 460, 5, tid=7, correlation=2),
     event("kernel", "vectorized_elementwise_kernel", 465, 20, tid=7, correlation=3),
-    event("gpu_memcpy", "Memcpy HtoD", 300, 30, tid=7, correlation=4),
+    event("gpu_memcpy", "Memcpy HtoD (Pageable -> Device)", 300, 30, tid=7, correlation=4),
+    event("cuda_runtime", "cudaStreamSynchronize", 156, 9),
+    event("cuda_runtime", "cudaStreamSynchronize", 166, 3),
+    event("cuda_runtime", "cudaDeviceSynchronize", 900, 50),  # the profiler's own, in no layer
     event("kernel", "another thread's kernel", 500, 15, tid=7, correlation=5),
     event("kernel", "launched before the profile", 10, 100, tid=7, correlation=99),
     {"ph": "i", "cat": "kernel", "name": "an instant", "ts": 1},
@@ -67,14 +70,28 @@ def test_a_gpu_trace_is_mapped_by_the_calls_that_launched() -> None:
     found = {launch.name: launch.layer for launch in mapped(TRACE, device=True)}
     assert found == {
         "implicit_convolve_sgemm": "conv2d", "void splitKreduce_kernel": "conv2d",
-        "vectorized_elementwise_kernel": "relu", "Memcpy HtoD": None, "another thread's kernel": None,
-        "launched before the profile": None,
+        "vectorized_elementwise_kernel": "relu", "Memcpy HtoD (Pageable -> Device)": None,
+        "another thread's kernel": None, "launched before the profile": None, "cudaStreamSynchronize": "relu",
     }  # fmt: skip
+
+
+def test_threads_that_cupti_names_otherwise_are_those_of_the_ranges() -> None:
+    renamed = [event | {"tid": 12345} if event.get("cat") == "cuda_runtime" else event for event in TRACE]
+    found = {
+        launch.name: launch.layer
+        for launch in mapped([e for e in renamed if e.get("cat") != "cuda_driver"], device=True)
+    }
+    assert found["implicit_convolve_sgemm"] == found["void splitKreduce_kernel"] == "conv2d"
+
+
+def test_a_copy_on_the_device_is_a_kernel() -> None:
+    moved = event("gpu_memcpy", "Memcpy DtoD (Device -> Device)", 470, 8, tid=7, correlation=1)
+    assert [launch.kind for launch in mapped([*TRACE[:4], moved], device=True)] == ["kernel"]
 
 
 def test_sums_by_hand() -> None:
     """200 us in five kernels over two passes; 115 us of them belong to no layer."""
-    found = summed(mapped(TRACE, device=True), {"conv2d": "torch.conv2d", "relu": "torch.relu"}, passes=2, waits=4)
+    found = summed(mapped(TRACE, device=True), {"conv2d": "torch.conv2d", "relu": "torch.relu"}, passes=2)
     assert found.device_s == pytest.approx(100e-6)
     assert found.unmapped_share == pytest.approx(115 / 200)
     assert found.layers_s == pytest.approx({"conv2d": 32.5e-6, "relu": 10e-6})
@@ -83,14 +100,15 @@ def test_sums_by_hand() -> None:
     assert found.by_size == pytest.approx(
         {"<10 us": 5 / 200, "10-50 us": 35 / 200, "50-100 us": 60 / 200, ">=100 us": 0.5}
     )
-    assert (found.copies, found.synchronisations) == (0, 2)
+    assert (found.copies, found.launches, found.synchronisations) == ({}, {"conv2d": 1, "": 1}, {"relu": 1})
     assert found.copy_s == pytest.approx(15e-6)
 
 
 def test_nothing_launched_sums_to_nothing() -> None:
     found = summed([], {}, passes=3)
     assert (found.count, found.device_s, found.unmapped_share, found.by_size) == (0, 0.0, 0.0, {})
-    assert summed([Launch("Memcpy", 1e-6, None, is_copy=True)], {}, 1).copies == 1
+    copied = summed([Launch("Memcpy HtoD", 1e-6, "to", "copy", 4096)], {}, 1)
+    assert (copied.copies, copied.copy_bytes, copied.count) == ({"to": 1}, 4096, 0)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +126,7 @@ def test_classes_follow_mmbenchs_rule(name: str, expected: str) -> None:
     assert kernel_class(name) == expected
 
 
-# --- streams and counters, as far as they go without a GPU ----------------------------------------
+# --- streams, as far as they go without a GPU ----------------------------------------
 
 
 def test_straggler_and_idle_share_by_hand() -> None:
@@ -122,32 +140,7 @@ def test_straggler_and_idle_share_by_hand() -> None:
 
 def test_streams_need_cuda() -> None:
     with pytest.raises(InputError, match="needs --device cuda"):
-        streams.concurrent(two_layers(), Rule())
-
-
-def _ncu_table() -> str:
-    columns = ["ID", "Kernel Name", counters.DURATION, *(c for group in counters.GROUPS.values() for c in group)]
-    quoted = [
-        ["0", "gemm", "3,000.0", *["60"] * (len(columns) - 3)],
-        ["1", "relu", "1000", *["20"] * (len(columns) - 3)],
-    ]
-    rows = [columns, ["", "", "ns", *["%"] * (len(columns) - 3)], *quoted]
-    table = "\n".join(",".join(f'"{cell}"' for cell in row) for row in rows)
-    return f"==PROF== Connected to process 12\n==PROF== Disconnected\n{table}\n"
-
-
-def test_counters_are_weighted_by_time() -> None:
-    """3 us at 60 and 1 us at 20 give 50; the Exec stalls are two reasons added up."""
-    found = counters.parse(_ncu_table())
-    assert set(found) == set(counters.GROUPS)
-    assert found["dram_utilization"] == found["ipc"] == pytest.approx(50)
-    assert found["stall_Exec"] == pytest.approx(100)
-
-
-def test_a_missing_figure_counts_as_none_and_a_refusal_is_said() -> None:
-    assert counters.parse(_ncu_table().replace('"20"', '"n/a"'))["ipc"] == pytest.approx(45)
-    with pytest.raises(InputError, match="ERR_NVGPUCTRPERM"):
-        counters.parse("==ERROR== ERR_NVGPUCTRPERM - The user does not have permission\n")
+        streams.concurrent(two_layers(), Rule(), "eager")
 
 
 @pytest.mark.gpu

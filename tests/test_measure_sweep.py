@@ -67,15 +67,16 @@ def test_what_does_not_fit_is_reported_and_the_rest_goes_on(tmp_path: Path) -> N
     def crowded(planned: Planned) -> Measurement:
         if planned is PLANNED[0]:
             raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
-        if planned is PLANNED[1]:
+        if planned is PLANNED[2]:
             raise InputError("a CUDA graph needs --device cuda", field="--mode")
         return toy(planned)
 
-    outcome = sweep.run(PLANNED[:3], tmp_path, crowded)
+    outcome = sweep.run([PLANNED[0], *PLANNED[2:4]], tmp_path, crowded)
     assert list(outcome.failed.values()) == [
-        "CUDA out of memory. Tried to allocate 20 GiB", "--mode: a CUDA graph needs --device cuda",
+        "out of memory: CUDA out of memory. Tried to allocate 20 GiB", "--mode: a CUDA graph needs --device cuda",
     ]  # fmt: skip
-    assert outcome.measured == [PLANNED[2].file]
+    assert outcome.measured == [PLANNED[3].file]
+    assert json.loads((tmp_path / sweep.FAILED).read_text()) == outcome.failed
 
 
 def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -16,6 +20,7 @@ from mmsim.claims import claims
 from mmsim.errors import InputError
 from mmsim.layer_dump import dump
 from mmsim.measurement import Kernels, LayerTime, Machine, Measurement, Source, StageTime, spread
+from mmsim.repeat import repeat
 from mmsim.run import run
 from mmsim.validate_network import compare, record, weighted_error
 from tests.toy import toy
@@ -86,9 +91,17 @@ def test_one_stage_alone_meets_its_layers_only() -> None:
 
 def test_another_network_or_batch_is_refused() -> None:
     measured = as_predicted()
-    renamed = msgspec.structs.replace(measured.layers[0], name="other")
+
+    def first(**changes: object) -> Measurement:
+        layer = msgspec.structs.replace(measured.layers[0], **changes)
+        return msgspec.structs.replace(measured, layers=[layer, *measured.layers[1:]])
+
     with pytest.raises(InputError, match="no layer 'other'"):
-        compare(msgspec.structs.replace(measured, layers=[renamed]), toy(), HOST)
+        compare(first(name="other"), toy(), HOST)
+    with pytest.raises(InputError, match=r"is torch\.conv2d in this graph, torch\.relu in the measurement"):
+        compare(first(op="torch.relu"), toy(), HOST)
+    with pytest.raises(InputError, match="the measurement has no layer"):
+        compare(msgspec.structs.replace(measured, layers=measured.layers[1:]), toy(), HOST)
     with pytest.raises(InputError, match="not at batch 4"):
         compare(measured, toy().at(B=2), HOST)
 
@@ -104,6 +117,46 @@ def test_on_a_gpu_kernels_meet_kernels_and_wall_meets_latency() -> None:
     assert all(row.pair.error == pytest.approx(0) for row in found.layers)
     assert {row.name for row in found.layers} == {c.layer.name for c in costs if c.kernel_s > 0}
     assert found.network.predicted_s == run(toy().at(B=4), gpu).latency_s
+
+
+def test_the_machines_pace_is_held_against_its_calibration() -> None:
+    assert HOST.cpu is not None
+    slower = {name: 1.5 * seconds for name, seconds in HOST.cpu.pace_s.items()}
+    found = compare(as_predicted(pace_s={**slower, "unknown": 1.0}), toy(), HOST)
+    assert found.pace == pytest.approx(dict.fromkeys(HOST.cpu.pace_s, 1.5)) and len(found.pace) == 3
+    assert compare(as_predicted(), toy(), load("h200")).pace == {}
+
+
+def test_on_a_cpu_the_lower_quartile_counts() -> None:
+    """Three of four runs took what was predicted; what else ran made one longer."""
+    one = as_predicted()
+    noisy = [
+        msgspec.structs.replace(layer, device_s=spread([layer.device_s.median] * 3 + [9.0] * 4)) for layer in one.layers
+    ]
+    whole = spread([one.device_s.median] * 3 + [9.0] * 4)
+    found = compare(msgspec.structs.replace(one, layers=noisy, device_s=whole), toy(), HOST)
+    assert found.network.error == pytest.approx(0) and found.layers[0].pair.error == pytest.approx(0)
+
+
+# --- two runs ------------------------------------------------------------------------------------
+
+
+def test_two_runs_by_hand() -> None:
+    one, slower = as_predicted(), as_predicted(factor=1.02)
+    alone = {"head": StageTime(0.0, device_s=spread([1e-3]), wall_s=spread([1e-3]))}
+    found = repeat(*(msgspec.structs.replace(run, stages={**run.stages, **alone}) for run in (one, slower)))
+    assert found["device"] == found["wall"] == found["layers_median"] == pytest.approx(0.02, abs=1e-5)
+    assert found["stages"] == {"head": 0} and found["overhead"] == [0, 0]
+    assert found["within"] == {"two runs": True, "marks": True}
+    far = repeat(one, as_predicted(factor=1.04, layers_s=spread([2 * one.device_s.median])))
+    assert found["noise"] == [0, 0] and far["within"] == {"two runs": False, "marks": False}
+
+
+def test_runs_of_different_networks_are_not_compared() -> None:
+    with pytest.raises(InputError, match="batch: 4 in one, 1 in the other"):
+        repeat(as_predicted(4), as_predicted(1))
+    with pytest.raises(InputError, match="layers: the two do not have the same layers"):
+        repeat(as_predicted(), as_predicted(layers=as_predicted().layers[1:]))
 
 
 # --- claims --------------------------------------------------------------------------------------
@@ -131,6 +184,84 @@ def test_fusions_of_one_workload_meet() -> None:
     found = claims([compare(one, toy(), HOST) for one in (as_predicted(), dear)])
     (claim,) = [claim for claim in found if claim.name == "the fusion changes little"]
     assert claim.measured == pytest.approx(10) and not claim.holds_measured and claim.holds_predicted
+
+
+# --- damaged files ------------------------------------------------------------------------------
+
+
+BAD: list[Any] = [
+    None, -1, 0, True, 1e400, float("nan"), "x", "", "\x00", [], {}, [1, 2], 1e-300, 1e308, 10**30, "encoder:image",
+]  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a record."""
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from places(part, (*path, key))
+
+
+def damage(record: Any, where: tuple[Any, ...], draw: random.Random) -> None:
+    """Set, delete or double what stands at a place."""
+    for key in where[:-1]:
+        record = record[key]
+    how = draw.choice(("set", "set", "delete", "double"))
+    if how == "delete":
+        del record[where[-1]]
+    elif how == "double" and isinstance(record, list):
+        record.insert(where[-1], record[where[-1]])
+    else:
+        record[where[-1]] = draw.choice(BAD)
+
+
+def test_whatever_is_damaged_is_refused_on_one_line_or_does_no_harm(tmp_path: Path) -> None:
+    draw, path = random.Random(0), tmp_path / "m.json"
+    sound = measurement.to_record(as_predicted())
+    every = list(places(sound))
+    refused = 0
+    for _ in range(600):
+        record_ = copy.deepcopy(sound)
+        damage(record_, draw.choice(every), draw)
+        path.write_text(json.dumps(record_))
+        try:
+            json.dumps(record([compare(measurement.load(path), toy(), HOST)]), allow_nan=False)
+        except InputError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert 300 < refused < 600  # dates and the like may be anything
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "not JSON"), (b"{", "not JSON"), (b"[]", "not a measurement"), (b"\xff\xfe", "is not UTF-8 text"),
+        (b'{"format": "mmsim measurement", "version": 1}', "version: version 1, expected 2"),
+        (b'{"format": "mmsim measurement", "version": 2}', "missing required field"),
+        (b"[" * 100_000, "nested too deeply"), (b"\x1f\x8b" + b"\x00" * 100, "is not UTF-8 text"),
+    ],
+)  # fmt: skip
+def test_by_command_a_damaged_file_is_one_line_and_exit_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], content: bytes, message: str
+) -> None:
+    path = tmp_path / "damaged.json"
+    path.write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["mmsim", "validate", "network", str(path), "--arch", "host_cpu"])
+    assert cli._run() == 2
+    error = capsys.readouterr().err
+    assert message in error and "damaged.json" in error and error.count("\n") == 1
+
+
+def test_by_command_the_file_of_another_network_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph, good = str(dump(toy(), tmp_path / "toy.json")), as_predicted()
+    other = msgspec.structs.replace(good, layers=good.layers[1:])
+    paths = [str(measurement.dump(m, tmp_path / name)) for m, name in ((good, "good.json"), (other, "other.json"))]
+    monkeypatch.setattr(sys, "argv", ["mmsim", "validate", "network", *paths, "--arch", "host_cpu", "--graph", graph])
+    assert cli._run() == 2
+    assert "other.json: the measurement has no layer" in capsys.readouterr().err
 
 
 # --- by command ----------------------------------------------------------------------------------

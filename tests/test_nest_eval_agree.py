@@ -19,7 +19,7 @@ from tests.nest_instances import archs, mappings, problems
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_equals_timeloop_model(data: st.DataObject) -> None:
-    problem, arch = data.draw(problems()), data.draw(archs())
+    problem, arch = data.draw(problems()), data.draw(archs(flags=True))
     mapping = data.draw(mappings(arch, problem, perfect=True))
     fanouts = {node.name for node in arch.fanouts}
     assume(not any(level.temporal for level in mapping.levels if level.node in fanouts))  # v0.4 cannot say them
@@ -28,7 +28,22 @@ def test_equals_timeloop_model(data: st.DataObject) -> None:
         for node in arch.nodes
         if not isinstance(node, Fanout)
     }
-    nodes = tuple(replace(node, capacity_words=2**20) if isinstance(node, Storage) else node for node in arch.nodes)
+    rates = st.none() | st.sampled_from([0.25, 0.5, 1.0, 1.5, 4.0])
+    nodes = tuple(
+        replace(
+            node,
+            capacity_words=2**20,
+            block_size=data.draw(st.sampled_from([1, 2, 4])),
+            read_words_per_cycle=data.draw(rates),
+            write_words_per_cycle=data.draw(rates),
+            shared_words_per_cycle=data.draw(rates),
+            multiple_buffering=data.draw(st.sampled_from([1.0, 2.0])),
+            fill_latency_cycles=data.draw(st.integers(0, 9)),
+        )
+        if isinstance(node, Storage)
+        else node
+        for node in arch.nodes
+    )
     arch = replace(arch, nodes=nodes, energy_pj=energy, area_um2=dict.fromkeys(energy, 1.0))
     theirs, ours = timeloop.evaluate(problem, arch, mapping), evaluate(arch, problem, mapping)
     assert theirs.latency_s == pytest.approx(ours.cycles * arch.cycle_s)

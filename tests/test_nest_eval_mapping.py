@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from mmsim.arch.model import Arch, Compute, Fanout, Storage
 from mmsim.errors import InputError
-from mmsim.nest.mapping import Level, Loop, Mapping, extent, parse, to_text, to_timeloop
+from mmsim.nest.evaluate import evaluate
+from mmsim.nest.mapping import Level, Loop, Mapping, extent, to_text
+from mmsim.nest.mapping_file import parse, to_timeloop
 from mmsim.problem import DataSpace, Problem
 from tests.nest_instances import archs, mappings, problems
 
@@ -38,6 +40,18 @@ def test_loops_are_innermost_first_and_unmentioned_ones_are_of_one_step() -> Non
 
 def test_a_fan_out_goes_by_its_own_name_too() -> None:
     assert parse([GOOD[0], {**GOOD[1], "target": "PE"}], ARCH, PROBLEM) == parse(GOOD, ARCH, PROBLEM)
+
+
+def test_directives_may_rule_out_reuse_as_constraints_do() -> None:
+    listed = [{**GOOD[0], "rmw_first_update": ["Z"]}, {**GOOD[1], "no_reuse": ["B"], "no_link_transfer": ["Z"]}]
+    mapping = parse(listed, ARCH, PROBLEM)
+    assert mapping["DRAM"].limits.rmw_first_update == ("Z",)
+    assert (mapping["PE"].limits.no_multicast, mapping["PE"].limits.no_link_transfer) == (("B",), ("Z",))
+    assert parse(to_timeloop(mapping, ARCH, PROBLEM), ARCH, PROBLEM) == mapping
+    plain, limited = (evaluate(ARCH, PROBLEM, parse(one, ARCH, PROBLEM)).levels["DRAM"] for one in (GOOD, listed))
+    assert plain.data_spaces["B"].reads == 9  # once for each of 9 steps
+    assert limited.data_spaces["B"].reads == 30  # once for each of 30 products
+    assert (plain.data_spaces["Z"].reads, limited.data_spaces["Z"].reads) == (20, 30)
 
 
 def test_a_dimension_may_lie_on_both_axes() -> None:
@@ -75,7 +89,9 @@ def test_written_and_read_back(data: st.DataObject) -> None:
         ({"target": ["DRAM"]}, "mapping.0.target: ['DRAM'] is not one of"),
         ({"type": {}}, "mapping.0.type: {} is not one of"),
         ({"skew": 3}, "mapping.0.skew: not supported"),
-        ({"no_reuse": ["A"]}, "mapping.0.no_reuse: not supported; give it among the architecture's constraints"),
+        ({"no_coalesce": ["A"]}, "mapping.0.no_coalesce: not supported"),
+        ({"no_reuse": ["X"]}, "mapping.0.no_reuse: unknown data space 'X'"),
+        ({"no_reuse": "A"}, "mapping.0.no_reuse: expected a list of data spaces"),
     ],
 )
 def test_refused_in_one_line(change: dict[str, Any], said: str) -> None:

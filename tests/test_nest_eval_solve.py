@@ -207,7 +207,7 @@ def test_evaluate_prints_a_table_for_people(tmp_path: Path) -> None:
     [
         ({"problem": {"shape": {}}}, "p.yaml: instance: missing"),
         ({"problem": 3}, "p.yaml: problem: expected a mapping"),
-        ({"M": 3}, "p.yaml: problem.M: not supported"),
+        ({"M": 3}, "p.yaml: M: not supported"),
     ],
 )
 def test_evaluate_refuses_a_bad_problem(tmp_path: Path, problem: Any, said: str) -> None:
@@ -230,6 +230,56 @@ def test_evaluate_refuses_a_bad_size(tmp_path: Path, change: dict[str, Any], sai
     shape = PROBLEM["problem"]["shape"]
     bad = {"problem": {"shape": shape, "instance": {"M": 28, "K": 4, **change}}}
     assert said in str(run(tmp_path, problem=bad).exception)
+
+
+DESIGN = {
+    "architecture": {
+        "version": 0.4,
+        "nodes": [
+            {"!": "Component", "name": "DRAM", "class": "DRAM", "attributes": {"datawidth": 8, "width": 8}},
+            {"!": "Container", "name": "PE", "spatial": {"meshX": 14, "meshY": 12}},
+            {"!": "Component", "name": "mac", "class": "intmac", "attributes": {"datawidth": 8}},
+        ],
+    }
+}
+TABLES = {
+    "ERT": {
+        "tables": [
+            {"name": "DRAM", "actions": [{"name": "read", "energy": 100}]},
+            {"name": "mac", "actions": [{"name": "compute", "energy": 1}]},
+        ]
+    }
+}
+
+
+def test_one_file_or_many_in_any_order(tmp_path: Path) -> None:
+    parts = {"arch": DESIGN, "tables": TABLES, "problem": PROBLEM, "mapping": MAPPING}
+    for name, part in parts.items():
+        files.write_yaml(tmp_path / f"{name}.yaml", part)
+    files.write_yaml(tmp_path / "all.yaml", {key: value for part in parts.values() for key, value in part.items()})
+    answers = set()
+    for names in (["all"], list(parts), ["mapping", "tables", "problem", "arch"]):
+        result = CliRunner().invoke(cli, ["evaluate", *(str(tmp_path / f"{name}.yaml") for name in names), "--json"])
+        answers.add(json.dumps({**json.loads(result.output), "architecture": ""}))
+    assert len(answers) == 1
+    assert json.loads(answers.pop())["energy_pj"] > 100 * 112
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["arch", "problem"], "no mapping in any of the files given"),
+        (["problem", "mapping"], "no architecture in any of the files given"),
+        (["arch", "problem", "problem", "mapping"], "problem.yaml: problem: stands in {}/problem.yaml already"),
+        (["arch", "other", "problem", "mapping"], "more than one architecture"),
+        (["arch", "nothing"], "nothing.yaml: expected keys such as architecture, problem or mapping"),
+    ],
+)
+def test_files_that_make_no_whole(tmp_path: Path, names: list[str], said: str) -> None:
+    for name, part in {"arch": DESIGN, "problem": PROBLEM, "mapping": MAPPING, "nothing": None}.items():
+        files.write_yaml(tmp_path / f"{name}.yaml", part)
+    arguments = ["tpu_like" if name == "other" else str(tmp_path / f"{name}.yaml") for name in names]
+    assert said.format(tmp_path) in str(CliRunner().invoke(cli, ["evaluate", *arguments]).exception)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:

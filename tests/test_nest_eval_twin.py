@@ -176,68 +176,83 @@ def executed(
     hops = [len(block.spatial) for block in blocks[child + 1 :]][::-1]
     above = sum(hops[: len(blocks) - 1 - parent])  # indices that tell the parent's instances apart
     inner = len(blocks[child + 1].spatial)  # indices that tell the children of one fan-out apart
-    retained = child >= 0 and space.name not in blocks[child].constraints.no_reuse
+    keeps = child >= 0 and space.name not in blocks[child].constraints.no_reuse
+    moves = [
+        step.move(space).step for i in reversed(range(child + 1, len(blocks))) for step in blocks[i].temporal[::-1]
+    ]
     reads = delivered = linked = 0
     seen: set[tuple[object, Point]] = set()
-    state: dict[tuple[int, ...], tuple[Words, Point, Point | None]] = {}
-    last: dict[tuple[int, ...], dict[tuple[int, ...], Words]] = {}  # parent instance -> child -> its last delta
+    state: dict[tuple[int, ...], tuple[Words, Point, tuple[int, ...]]] = {}
+    held: dict[tuple[int, ...], dict[tuple[int, ...], Words]] = {}  # parent instance -> child -> its tile one step ago
     places = list(itertools.product(*ranges(blocks, child + 1, "spatial")))
     for time in itertools.product(*ranges(blocks, child + 1, "temporal")):
         wanted: dict[tuple[int, ...], Words] = {}
+        tiles: dict[tuple[int, ...], dict[tuple[int, ...], Words]] = {}
         for place in places:
             now = Worker(blocks, child + 1, place).at(time)
             if now is None:
                 continue
             tile, low = tile_of(blocks, child, space, *now)
-            wanted[place], move = lacking(tile, low, state.get(place) if retained else None)
-            state[place] = tile, low, move
+            wanted[place] = asked_for(tile, low, time, state.get(place), moves) if keeps else tile
+            state[place] = tile, low, time
+            tiles.setdefault(place[:above], {})[place] = tile
             seen |= {(place, word) for word in tile}
-        taken = handed_on(blocks, child, space, wanted, last, above, inner)
-        for instance in {place[:above] for place in places} if wanted else ():
-            last[instance] = {place: delta for place, delta in wanted.items() if place[:above] == instance}
-        kept = {place: delta for place, delta in wanted.items() if place not in taken and delta}
-        requests = {
-            (place[:above], shares(blocks, child, parent, space, place[above:]), delta) for place, delta in kept.items()
+        asks = {
+            place: (place[:above], shares(blocks, child, parent, space, place[above:]), words)
+            for place, words in wanted.items()
+            if words
         }
-        reads += sum(len(delta) for _, _, delta in requests)
-        delivered += sum(map(len, kept.values()))
-        linked += sum(len(wanted[place]) for place in taken)
+        taken = set() if keeps else handed_on(blocks, child, space, asks, held, above, inner)
+        reads += sum(len(words) for _, _, words in {asks[place] for place in asks if place not in taken})
+        delivered += sum(len(asks[place][2]) for place in asks if place not in taken)
+        linked += sum(len(asks[place][2]) for place in taken)
+        held |= tiles  # a parent that is idle is not a step further
     return reads, delivered, linked, seen
+
+
+def asked_for(
+    tile: Words,
+    low: Point,
+    time: tuple[int, ...],
+    before: tuple[Words, Point, tuple[int, ...]] | None,
+    moves: list[Point],
+) -> Words:
+    """Its new words where a tile moves on as its innermost loop moves it, nothing where it stands, else all."""
+    if before is None:
+        return tile
+    old, old_low, then = before
+    move = tuple(a - b for a, b in zip(low, old_low, strict=True))
+    stepped = next(i for i, (a, b) in enumerate(zip(then, time, strict=True)) if a != b)
+    inner = [i for i in range(stepped + 1, len(time)) if then[i] and any(moves[i])]
+    usual = not any(move) or not inner or move == moves[inner[-1]]
+    return tile - old if usual else tile
 
 
 def handed_on(
     blocks: list[Block],
     child: int,
     space: DataSpace,
-    wanted: dict[tuple[int, ...], Words],
-    last: dict[tuple[int, ...], dict[tuple[int, ...], Words]],
+    asks: dict[tuple[int, ...], tuple[tuple[int, ...], object, Words]],
+    held: dict[tuple[int, ...], dict[tuple[int, ...], Words]],
     above: int,
     inner: int,
 ) -> set[tuple[int, ...]]:
-    """Children that a neighbour under the same fan-out had the words for one step ago, where that spares reads."""
+    """Units that a neighbour had the words for one step ago, where that goes for all that share a read."""
     hop = blocks[child + 1]
     if not isinstance(hop.node, Fanout) or not hop.spatial or space.name in hop.constraints.no_link_transfer:
         return set()
     lengths = [step.factor for step in reversed(hop.spatial)]
     numbers = {index: n for n, index in enumerate(itertools.product(*map(range, lengths)))}
     by_number = {n: index for index, n in numbers.items()}
-    taken: set[tuple[int, ...]] = set()
-    for node in {place[: len(place) - inner] for place in wanted}:
-        before = last.get(node[:above], {})
-        here = {place: delta for place, delta in wanted.items() if place[: len(place) - inner] == node and delta}
-        got = set()
-        for place, delta in here.items():
-            around = neighbours(numbers[place[len(node) :]], hop.node.mesh_x, hop.node.mesh_y)
-            if any(n in by_number and before.get((*node, *by_number[n])) == delta for n in around):
-                got.add(place)
-        key = {
-            place: (shares(blocks, child, child + 1, space, place[len(node) :]), delta) for place, delta in here.items()
-        }
-        alone = sum(len(delta) for _, delta in set(key.values()))
-        fewer = sum(len(delta) for _, delta in {key[place] for place in here if place not in got})
-        if fewer < alone:
-            taken |= got
-    return taken
+    taken = set()
+    for place, (instance, _, words) in asks.items():
+        node, unit = place[: len(place) - inner], place[len(place) - inner :]
+        around = neighbours(numbers[unit], hop.node.mesh_x, hop.node.mesh_y)
+        had = [held.get(instance, {}).get((*node, *by_number[n])) for n in around if n in by_number]
+        if words in had:
+            taken.add(place)
+    alone = {asks[place] for place in asks if place not in taken}
+    return {place for place in taken if asks[place] not in alone}
 
 
 def shares(blocks: list[Block], child: int, parent: int, space: DataSpace, place: tuple[int, ...]) -> object:
@@ -333,6 +348,33 @@ def test_exact_and_timeloops_counts_agree_on_products_with_perfect_loops(data: s
     blocks = lay_out(arch, problem, data.draw(mappings(arch, problem, perfect=True)))
     for space in problem.data_spaces:
         assert count_exactly(blocks, space) == count(blocks, space)
+
+
+def test_counting_takes_no_longer_for_long_loops() -> None:
+    """A convolution with remainders in every dimension and 1e15 steps: what runs its loops never ends."""
+    from mmsim.arch.model import Compute, Storage
+    from mmsim.nest.evaluate import evaluate
+    from mmsim.nest.mapping import Level, Loop
+
+    names = ("Weights", "Inputs", "Outputs")
+    one = {dim: ((dim, 1),) for dim in "CMPR"}
+    size, cut = 10**4 + 7, Loop("C", 100, 7)
+    spaces = (
+        DataSpace("Weights", (one["C"], one["M"], one["R"]), 8),
+        DataSpace("Inputs", (one["C"], (("P", 2), ("R", 1))), 8),
+        DataSpace("Outputs", (one["M"], one["P"]), 8, True),
+    )
+    problem = Problem("mac", tuple((dim, size) for dim in "CMPR"), spaces)
+    nodes = (Storage("DRAM", "DRAM", 8), Fanout("PE", 100, 100), Storage("spad", "SRAM", 8), Compute("mac", "mac", 8))
+    outer = tuple(Loop(dim, 101) for dim in "MRPC")
+    spatial, inner = (Loop("P", 100, 7), Loop("R", 100, 7)), (cut, Loop("M", 100, 7))
+    levels = (Level("DRAM", frozenset(names), outer), Level("PE", frozenset(), (), spatial, 1))
+    mapping = Mapping((*levels, Level("spad", frozenset(names), inner)))
+    found = evaluate(Arch("array", nodes, 1e-9, 45), problem, mapping)
+    assert found.computes == size**4
+    assert found.levels["DRAM"].data_spaces["Outputs"].reads == size**2 * (101 * 101 - 1)  # R and C outside P
+    weights = found.levels["spad"].data_spaces["Weights"]
+    assert weights.reads * weights.utilized_instances == approx(size**4)
 
 
 def test_a_product_with_remainders_by_hand() -> None:

@@ -8,20 +8,10 @@ from tests.toy import toy
 TIMES = {0: 4.0, 1: 1.0, 2: 0.0, 3: 3.0, 4: 1.0, 5: 2.0}
 
 
-def test_serial_is_the_sum() -> None:
-    assert schedule.serial(toy(), TIMES)[-1].end_s == 11.0
-
-
 def test_concurrent_encoders_overlap() -> None:
     spans = {span.layer.name: span for span in schedule.concurrent(toy(), TIMES)}
     assert spans["text"].start_s == 0.0 and spans["text"].end_s == 3.0
     assert spans["fusion"].start_s == 5.0 and spans["head"].end_s == 8.0
-
-
-def test_critical_path_goes_through_the_slower_encoder() -> None:
-    assert [layer.name for layer in schedule.critical_path(toy(), TIMES)] == [
-        "image.conv", "image.relu", "image.flatten", "fusion", "head",
-    ]  # fmt: skip
 
 
 def test_memory_frees_what_is_no_longer_used() -> None:

@@ -66,7 +66,7 @@ def user_file(tmp_path: Path) -> str:
 
 
 def test_a_users_own_file(user_file: str) -> None:
-    graph = trace_source(f"{user_file}:build", inputs=INPUTS, knobs={"L": 16})
+    graph = trace_source(f"{user_file}:build", inputs=INPUTS, symbols={"L": 16})
     assert {stage: totals.macs for stage, totals in graph.by_stage().items()} == {
         "encoder:image": B * CONVOLUTION, "encoder:text": 0, "fusion": 0, "head": B * 120,
     }  # fmt: skip
@@ -249,3 +249,22 @@ def test_the_command(user_file: str, tmp_path: Path) -> None:
     assert answer["by_stage"]["head"]["parameters"] == 125
     assert (tmp_path / "g.svg").stat().st_size > 1000
     assert (tmp_path / "g.json").exists()
+
+
+def test_a_size_has_a_value_or_stays_open(user_file: str) -> None:
+    spec = f"{user_file}:build"
+    fixed = trace_source(spec, inputs=INPUTS, knobs={"L": 16})
+    assert fixed.symbols == {"B"}
+    assert trace_source(spec, inputs=INPUTS, symbols={"L": 16}).at(L=16).layers == fixed.layers
+    with pytest.raises(InputError, match="give L a value with --set L=64, or keep it open: --symbol L=64"):
+        trace_source(spec, inputs=INPUTS)
+    with pytest.raises(InputError, match="no size Q: there is B, L"):
+        trace_source(spec, inputs=INPUTS, knobs={"Q": 3})
+    with pytest.raises(InputError, match="L cannot both have a value and stay open"):
+        trace_source(spec, inputs=INPUTS, knobs={"L": 3}, symbols={"L": 4})
+
+
+def test_a_workloads_knob_as_a_symbol() -> None:
+    graph = trace_source("av_mnist", fusion="concat", symbols={"channels": 6})
+    assert graph.symbols == {"B", "channels"}
+    assert graph.at(channels=9).layers == trace_source("av_mnist", fusion="concat", knobs={"channels": 9}).layers

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mmsim import validate
+from mmsim import measured_table, validate
 from mmsim.arch import load
 from mmsim.cli.validate import command
 from mmsim.errors import InputError
 from mmsim.validate import Pair
 
-MEASURED = Path(__file__).resolve().parents[2] / "shared" / "measured"
+MEASURED = Path(__file__).resolve().parents[1] / "benchmarks" / "measured"
 
 
 def test_errors_by_hand() -> None:
@@ -35,7 +35,16 @@ def test_spearman_shares_ranks_of_ties() -> None:
     [
         ("a,b\n1,2\n", "gemm", "needs the columns m, n, k, latency_ms; no m, n, k, latency_ms"),
         ("m,n,k,latency_ms\n1,2,x,3\n", "gemm", "line 2.k: not a number: 'x'"),
-        ("m,n,k,latency_ms\n1,2,-3,3\n", "gemm", "line 2.k: must be positive"),
+        ("m,n,k,latency_ms\n1,2,-3,3\n", "gemm", "line 2.k: must be a positive number, is -3"),
+        ("m,n,k,latency_ms\n1,2,nan,3\n", "gemm", "line 2.k: must be a positive number, is nan"),
+        ("m,n,k,latency_ms\n1,2,3.5,3\n", "gemm", "line 2.k: must be a whole number, is 3.5"),
+        ("m,n,k,latency_ms\n1,2,1e99,3\n", "gemm", "line 2.k: must be a positive number, is 1e99"),
+        ("m,n,k,latency_ms\n1,2,3\n", "gemm", "line 2: 3 cells, 4 columns"),
+        ("m,n,k,latency_ms,m\n1,2,3,4,5\n", "gemm", "column m stands twice"),
+        ("m;n;k;latency_ms\n1;2;3;4\n", "gemm", "columns must be separated by commas"),
+        ("m,n,k,latency_us\n1,2,3,4\n", "gemm", r"no latency_ms (it has latency_us)".replace(")", r"\)")),
+        ("m,n,k,latency_ms\n64,64,64,50\n", "gemm", "latency_ms must be in milliseconds"),
+        ("", "gemm", "needs the columns m, n, k, latency_ms"),
         ("m,n,k,latency_ms\n", "gemm", "no rows of gemm"),
         ("op,rows,cols,latency_ms\nfoo,1,1,1\n", "vector", "line 2.op: unknown op 'foo'"),
     ],
@@ -46,6 +55,21 @@ def test_bad_tables_get_one_line(tmp_path: Path, text: str, op: str, message: st
     with pytest.raises(InputError, match=message.replace("(", r"\(")) as caught:
         validate.kernels(path, op, "fp32", load("t4"))
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+def test_what_a_spreadsheet_writes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"\xef\xbb\xbf m , n ,k,latency_ms,note\r\n64, 64,64,0.04,x\r\n\r\n")
+    (pair,) = validate.kernels(path, "gemm", "fp32", load("t4"))
+    assert pair.label == "gemm 64 x 64 x 64" and pair.measured_s == pytest.approx(4e-5)
+
+
+def test_a_table_without_end_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured_table, "MAX_ROWS", 10)
+    path = tmp_path / "table.csv"
+    path.write_text("m,n,k,latency_ms\n" + "64,64,64,0.04\n" * 11)
+    with pytest.raises(InputError, match="more than 10 rows"):
+        validate.kernels(path, "gemm", "fp32", load("t4"))
 
 
 def test_unknown_op_and_format() -> None:
@@ -82,7 +106,5 @@ REACHED = [  # MAPE in percent over the whole development file: what stands, so 
 @pytest.mark.parametrize(("op", "dtype", "arch", "mode", "file", "percent"), REACHED, ids=lambda v: str(v))
 def test_errors_on_measured_kernels(op: str, dtype: str, arch: str, mode: str, file: str, percent: float) -> None:
     path = MEASURED / f"{file}.csv"
-    if not path.exists():
-        pytest.skip("the measured tables are not beside the project")
     found = validate.errors(validate.kernels(path, op, dtype, load(arch), mode))  # type: ignore[arg-type]
     assert found.mape_percent < percent and found.spearman > 0.98

@@ -27,7 +27,7 @@ class Encoder(nn.Module):
         self.tail = nn.Sequential(*tail)
 
     def forward(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
-        out = self.model(input_ids=ids, attention_mask=additive(mask), token_type_ids=types)
+        out = self.model(input_ids=ids, attention_mask=additive(mask, self.model.dtype), token_type_ids=types)
         return self.tail(out.last_hidden_state)
 
 
@@ -77,12 +77,12 @@ def roberta_config(length: int, **further: Any) -> Any:
     )
 
 
-def additive(mask: Tensor) -> Tensor:
-    """[B, L] of ones and zeros to what is added to the scores, [B, 1, 1, L].
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """[B, L] of ones and zeros to what is added to the scores, [B, 1, 1, L], in the scores' format.
 
     Given a mask of four axes, `transformers` does not look at its values, so the graph does not depend on them.
     """
-    scores = mask[:, None, None, :].to(torch.get_default_dtype())
+    scores = mask[:, None, None, :].to(dtype)
     return (1.0 - scores) * torch.finfo(scores.dtype).min
 
 

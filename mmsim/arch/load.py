@@ -30,7 +30,7 @@ def load(name_or_path: str | Path) -> Arch:
     Raises `InputError` for an unknown name, with the names nearest to it.
     """
     name = str(name_or_path)
-    if "/" in name or "\\" in name or name.endswith((".yaml", ".yml")):
+    if is_path(name):
         return _read(Path(name))
     known = builtin_names()
     if name in known:
@@ -38,6 +38,11 @@ def load(name_or_path: str | Path) -> Arch:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
     raise InputError(f"unknown architecture {name!r}; {hint}, or give a path to a .yaml file")
+
+
+def is_path(name: str) -> bool:
+    """Whether an architecture given so is a file, not a built-in one's name."""
+    return "/" in name or "\\" in name or name.endswith((".yaml", ".yml"))
 
 
 @lru_cache(maxsize=64)

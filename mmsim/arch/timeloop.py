@@ -54,6 +54,8 @@ def parse(value: object, *, file: str) -> Arch:
 
 def _arch(value: object, name: str) -> Arch:
     top = mapping_of(value, "", TOP_KEYS)
+    if isinstance(top.get("architecture"), dict) and "subtree" in top["architecture"]:
+        raise InputError("an architecture of v0.3; mmsim reads v0.4, with nodes", field="architecture.subtree")
     tree = mapping_of(top.get("architecture"), "architecture", {"version", "nodes", "!"})
     if str(tree.get("version", "0.4")) not in ("0.4", "0.40"):
         raise InputError(f"only version 0.4 is read, not {tree['version']}", field="architecture.version")

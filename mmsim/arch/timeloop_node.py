@@ -13,6 +13,7 @@ from mmsim.errors import InputError
 
 COMPUTE_CLASSES = ("mac", "intmac", "fpmac", "compute")
 STORAGE_CLASSES = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")
+MAX_WORDS = 2**53  # counts up to here are exact in floating point
 NETWORK_CLASSES = ("XY_NoC", "Legacy", "ReductionTree", "SimpleMulticast")
 
 
@@ -159,9 +160,10 @@ def _capacity(attributes: Mapping[str, Any], block: int, word_bits: int, where: 
     if not given:
         return None
     size = whole(attributes, given[0], where, minimum=0)
-    if given[0] == "sizeKB":
-        return size * 1024 * 8 // word_bits
-    return size if given[0] == "entries" else size * block
+    words = size * 1024 * 8 // word_bits if given[0] == "sizeKB" else size if given[0] == "entries" else size * block
+    if words > MAX_WORDS:
+        raise InputError(f"more than {MAX_WORDS} words", field=f"{where}.{given[0]}")
+    return words
 
 
 def _scales(attributes: Mapping[str, Any], where: str) -> dict[str, float]:

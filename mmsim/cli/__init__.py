@@ -27,6 +27,8 @@ VERBS = {
     "doctor": "what is installed, and how to get what is missing",
 }
 
+MAX_LINE = 1000  # characters of an error
+
 
 class Verbs(click.Group):
     """Verbs by name; a verb's file is imported when that verb is called, so that `--help` is quick."""
@@ -101,4 +103,6 @@ def _refuse(line: str) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """Text without line breaks, what it quotes of a hostile file cut short."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_LINE else f"{line[: MAX_LINE // 2]} ... {line[-MAX_LINE // 2 :]}"

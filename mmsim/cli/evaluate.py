@@ -17,17 +17,13 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("arch_name", metavar="ARCH")
-@click.argument("problem_file", metavar="PROBLEM", type=FILE)
-@click.argument("mapping_file", metavar="MAPPING", type=FILE)
+@click.argument("inputs", metavar="ARCH PROBLEM MAPPING", nargs=-1, required=True)
 @click.option("--ert", type=FILE, help="Accelergy's energy table, in place of own figures and models.")
 @click.option("--art", type=FILE, help="Accelergy's area table.")
 @json_option
 @output_option
 def command(
-    arch_name: str,
-    problem_file: Path,
-    mapping_file: Path,
+    inputs: tuple[str, ...],
     ert: Path | None,
     art: Path | None,
     as_json: bool,
@@ -36,36 +32,19 @@ def command(
     """Cycles, energy and accesses of one mapping, counted as timeloop-model counts them.
 
     ARCH is a built-in architecture's name, a file of mmsim's own, or a Timeloop v0.4 file; PROBLEM
-    and MAPPING are Timeloop v0.4 files (``problem:`` and ``mapping:``). Reads, fills and updates are
+    and MAPPING are Timeloop v0.4 files (``problem:`` and ``mapping:``). As with timeloop-model, one
+    file may hold all of it, or many files parts of it, in any order. Reads, fills and updates are
     words of one instance.
     """
-    from mmsim.nest import mapping
-    from mmsim.nest import problem_file as problems
+    from mmsim.cli.inputs import read
     from mmsim.nest.answer import as_dict
     from mmsim.nest.evaluate import evaluate
 
-    arch = architecture(arch_name, ert, art)
-    problem = problems.read(problem_file, word_bits=arch.compute.word_bits)
-    found = evaluate(arch, problem, mapping.read(mapping_file, arch, problem))
+    parts = read(inputs, ert, art)
+    arch = parts.architecture()
+    problem = parts.problem(arch)
+    found = evaluate(arch, problem, parts.mapping(arch, problem))
     answer(as_dict(found, arch), lambda: show_evaluation(found, arch), as_json=as_json, output=output)
-
-
-def architecture(name: str, ert: Path | None, art: Path | None) -> Arch:
-    """The architecture with energies: of the table given, else its own, else of the component models."""
-    from mmsim import files
-    from mmsim.arch import load
-    from mmsim.arch.tables import read_art, read_ert, with_tables
-    from mmsim.energy import compound, filled
-    from mmsim.errors import InputError
-
-    arch = load(name)
-    if ert is None:
-        own = compound.parse(files.read_yaml(name), file=name) if name.endswith((".yaml", ".yml")) else None
-        try:
-            arch = filled(arch, own)
-        except InputError as error:
-            raise InputError(f"{error.message}; or give --ert", file=name, field=error.field) from None
-    return with_tables(arch, read_ert(ert) if ert else None, read_art(art) if art else None, file=str(ert))
 
 
 def show_evaluation(found: Evaluation, arch: Arch) -> None:

@@ -18,8 +18,7 @@ FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("arch_name", metavar="ARCH")
-@click.argument("problem_file", metavar="PROBLEM", type=FILE)
+@click.argument("inputs", metavar="ARCH PROBLEM", nargs=-1, required=True)
 @click.option("--ert", type=FILE, help="Accelergy's energy table, in place of the architecture's own energies.")
 @click.option("--art", type=FILE, help="Accelergy's area table.")
 @click.option(
@@ -33,8 +32,7 @@ FILE = click.Path(path_type=Path)
 @json_option
 @output_option
 def command(
-    arch_name: str,
-    problem_file: Path,
+    inputs: tuple[str, ...],
     ert: Path | None,
     art: Path | None,
     objective: str,
@@ -46,16 +44,16 @@ def command(
     """The best mapping of a problem: tile shapes, loop orders, spatial unrolling and bypass.
 
     ARCH is a built-in architecture's name, a file of mmsim's own, or a Timeloop v0.4 file; PROBLEM is
-    a Timeloop v0.4 file. The answer says whether it is proven optimal; where the budget ended the
-    search, it gives a bound that no mapping can beat. Only --time makes the answer depend on the
-    machine.
+    a Timeloop v0.4 file; one file may hold both, or many files parts of them. The answer says whether
+    it is proven optimal; where the budget ended the search, it gives a bound that no mapping can beat.
+    Only --time makes the answer depend on the machine.
     """
-    from mmsim.cli.evaluate import architecture
-    from mmsim.nest import problem_file as problems
+    from mmsim.cli.inputs import read
     from mmsim.nest.search import best_mapping
 
-    arch = architecture(arch_name, ert, art)
-    problem = problems.read(problem_file, word_bits=arch.compute.word_bits)
+    parts = read(inputs, ert, art)
+    arch = parts.architecture()
+    problem = parts.problem(arch)
     found = best_mapping(problem, arch, objective, time_s=time_s, mappings=mappings)
     answer(_as_dict(found, arch, problem), lambda: _show(found, arch), as_json=as_json, output=output)
 
@@ -63,7 +61,7 @@ def command(
 def _as_dict(found: Result, arch: Arch, problem: Problem) -> dict[str, Any]:
     """The fields of ``mmsim evaluate``, the mapping, and how good it is."""
     from mmsim.nest.answer import as_dict
-    from mmsim.nest.mapping import to_timeloop
+    from mmsim.nest.mapping_file import to_timeloop
 
     return {
         **as_dict(found.evaluation, arch),

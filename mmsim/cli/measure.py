@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmsim.cli.output import answer, json_option, output_option
-from mmsim.cli.source import Source, integers, pairs, source_options
+from mmsim.cli.source import Source, source_options
 from mmsim.errors import InputError
 
 if TYPE_CHECKING:
+    from mmsim.measure.built import Built
+    from mmsim.measure.outcome import Outcome
     from mmsim.measure.sweep import Planned
-    from mmsim.measurement import Kernels, Measurement, Mode, Spread
+    from mmsim.measurement import Measurement, Mode
     from mmsim.measurement import Source as Measured
 
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 @partial(source_options, required=False)
 @click.option("--all", "sweep", is_flag=True, help="All variants of NETWORK, or of all workloads, into the folder -o.")
 @click.option("--calibrate", is_flag=True, help="Measure this CPU's constants into the architecture file -o.")
+@click.option("--kernels", is_flag=True, help="Single kernels on random shapes: tables for `mmsim validate kernels`.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--batch", "batches", type=click.IntRange(min=1), multiple=True, default=(1,), show_default=True)
 @click.option("--dtype", "dtypes", multiple=True, default=("float32",), show_default=True, help="Of all tensors.")
@@ -43,7 +47,12 @@ if TYPE_CHECKING:
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: torch's). With 1, CPU time counts.")
 @click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
-@click.option("--within", type=click.FloatRange(min=0), metavar="SECONDS", help="With --all: begin no run after this.")
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="With --all or --kernels: begin nothing later.",
+)
 @click.option("--streams", is_flag=True, help="Also all encoders at once, on CUDA streams.")
 @click.option("--counters", is_flag=True, help="Also Nsight Compute's counters and stalls per stage (needs ncu).")
 @json_option
@@ -52,6 +61,7 @@ def command(
     source: Source,
     sweep: bool,
     calibrate: bool,
+    kernels: bool,
     batches: tuple[int, ...],
     dtypes: tuple[str, ...],
     modes: tuple[Mode, ...],
@@ -72,12 +82,17 @@ def command(
 
     --calibrate takes no network: it measures this CPU in a minute, as an architecture for --arch.
     """
+    from mmsim.cli.measured import tables
+    from mmsim.measure.built import Built
     from mmsim.measure.machine import use_threads
     from mmsim.measurement import to_record
 
     use_threads(threads)
     if calibrate:
         _calibrate(source, output, as_json)
+        return
+    if kernels:
+        _kernels(source, dtypes, modes, output, as_json, within, how["device"])
         return
     if sweep:
         _sweep(source, batches, dtypes, modes, output, as_json, within, how)
@@ -87,33 +102,31 @@ def command(
             raise InputError("only one, unless with --all", field=option)
     if not source.spec:
         raise InputError("give a network or --all")
-    measured = _measured(_what(source), batches[0], dtypes[0], modes[0], **how)
-    answer(to_record(measured), lambda: _tables(measured), as_json=as_json, output=output)
+    measured = _measured(source.recorded(), batches[0], dtypes[0], modes[0], Built(), **how)
+    answer(to_record(measured), lambda: tables(measured), as_json=as_json, output=output)
 
 
 def _measured(
-    what: Measured, batch: int, dtype: str, mode: Mode, *, device: str, repeats: int, seconds: float, cache: Any,
-    streams: bool, counters: bool,
+    what: Measured, batch: int, dtype: str, mode: Mode, built: Built, *, device: str, repeats: int, seconds: float,
+    cache: Any, streams: bool, counters: bool, full: bool = True,
 ) -> Measurement:  # fmt: skip
-    from mmsim.measure.details import detailed
+    from mmsim.measure.details import check, detailed
     from mmsim.measure.machine import device_of
     from mmsim.measure.session import Options, Rule, measure
-    from mmsim.measure.subject import subject_of
 
-    line = shlex.join(["mmsim", *sys.argv[1:]])
-    options = Options(batch=batch, dtype=dtype, source=what, command=line, mode=mode, cache=cache)
-    subject = subject_of(what, batch=batch, dtype=dtype, device=device_of(device))
-    rule = Rule(repeats=repeats, budget_s=seconds)
-    measured = measure(subject, rule, options)
-    return detailed(subject, measured, rule, options, streams=streams, counted=counters)
+    line, where = shlex.join(["mmsim", *sys.argv[1:]]), device_of(device)
+    options = Options(batch, dtype, what, line, mode, cache, full=full, streams=streams, counted=counters)
+    check(where, options)
+    subject, rule = built.subject(what, batch, dtype, where), Rule(repeats=repeats, budget_s=seconds)
+    return detailed(subject, measure(subject, rule, options), rule, options)
 
 
 def _sweep(
     source: Source, batches: tuple[int, ...], dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None,
     as_json: bool, within: float | None, how: dict[str, Any],
 ) -> None:  # fmt: skip
-    from mmsim import files
     from mmsim.measure import sweep
+    from mmsim.measure.built import Built
     from mmsim.report import progress
     from mmsim.workloads import names
 
@@ -122,18 +135,47 @@ def _sweep(
     if source != Source(source.spec):
         raise InputError("--all takes every variant: leave out --fusion, --modality, --set, --stage and the like")
     planned = sweep.plan((source.spec,) if source.spec else names(), batches, dtypes, modes)
+    built, asked = Built(), (how.pop("streams"), how.pop("counters"))
 
     def one(p: Planned) -> Measurement:
-        return _measured(p.source, p.batch, p.dtype, p.mode, **how)
+        streams, counters = (wanted and p.counted for wanted in asked)
+        more: dict[str, Any] = {"streams": streams, "counters": counters, "full": p.full}
+        return _measured(p.source, p.batch, p.dtype, p.mode, built, **more, **how)
 
     with progress.bar("measuring", len(planned)) as step:
         outcome = sweep.run(planned, folder, one, step, inf if within is None else within)
+    _show(outcome, as_json)
+
+
+def _kernels(
+    source: Source, dtypes: tuple[str, ...], modes: tuple[Mode, ...], folder: Path | None, as_json: bool,
+    within: float | None, device: str,
+) -> None:  # fmt: skip
+    from mmsim.measure.kernel_sweep import FORMATS, sweep, tables
+    from mmsim.measure.machine import device_of
+    from mmsim.report import progress
+
+    if source.spec:
+        raise InputError("--kernels measures the machine, not a network", field=source.spec)
+    if folder is None:
+        raise InputError("--kernels needs a folder", field="-o")
+    where = device_of(device)
+    if unknown := [name for name in dtypes if name not in FORMATS]:
+        raise InputError(f"unknown {unknown[0]!r}: {', '.join(FORMATS)}", field="--dtype")
+    kinds = [mode for mode in modes if mode != "compiled"]
+    if len(kinds) < len(modes) or ("graph" in kinds and device != "cuda"):
+        raise InputError("single kernels run in eager mode, on a GPU in graph mode as well", field="--mode")
+    formats = [FORMATS[name] for name in dtypes]
+    with progress.bar("measuring", tables(formats, kinds)) as step:
+        outcome = sweep(folder, where, formats, kinds, progress=step, within_s=inf if within is None else within)
+    _show(outcome, as_json)
+
+
+def _show(outcome: Outcome, as_json: bool) -> None:
+    from mmsim import files
+
     if as_json:
-        click.echo(
-            files.to_json(
-                {"measured": outcome.measured, "stood": outcome.stood, "failed": outcome.failed, "left": outcome.left}
-            )
-        )
+        click.echo(files.to_json(asdict(outcome)))
         return
     click.echo(
         f"{len(outcome.measured)} measured, {len(outcome.stood)} stood already, "
@@ -162,103 +204,3 @@ def _calibrate(source: Source, output: Path | None, as_json: bool) -> None:
         click.echo(f"{value['description']} {output}: use it as --arch {output}")
     else:
         click.echo(files.to_yaml(value), nl=False)
-
-
-def _what(source: Source) -> Measured:
-    """The options as the file keeps them: declarations of stages, and the one stage to measure alone, if any."""
-    from mmsim.measurement import Source as Measured
-
-    if source.spec.endswith(".json"):
-        raise InputError("a layer dump has no program to run: name the workload or the model", file=source.spec)
-    alone = [item for item in source.stages if "=" not in item]
-    if len(alone) > 1:
-        raise InputError(f"one stage at a time, not {', '.join(alone)}", field="--stage")
-    return Measured(
-        network=source.spec,
-        fusion=source.fusion,
-        modality=source.modality,
-        end_to_end=source.end_to_end,
-        host_costs=source.host_costs,
-        knobs=integers(source.knobs, "--set"),
-        inputs=pairs(source.inputs, "--input"),
-        stages=pairs(tuple(s for s in source.stages if "=" in s), "--stage"),
-        only=alone[0] if alone else None,
-    )
-
-
-def _tables(measured: Measurement) -> None:
-    from mmsim.report.table import percent, show, si
-
-    whole = sum(stage.layers_s for stage in measured.stages.values()) or 1.0
-    show(
-        f"{measured.workload} {measured.variant}, batch {measured.batch}, {measured.dtype} on {measured.machine.name}",
-        ("stage", "layers", "share", "alone", "spread", "wall", "dispatches"),
-        [
-            (
-                name,
-                si(stage.layers_s, "s"),
-                percent(stage.layers_s / whole),
-                si(stage.device_s.median, "s") if stage.device_s else "-",
-                percent(stage.device_s.relative) if stage.device_s else "-",
-                si(stage.wall_s.median, "s") if stage.wall_s else "-",
-                stage.dispatches,
-            )
-            for name, stage in measured.stages.items()
-        ],
-        note=_note(measured),
-    )
-    slowest = sorted(measured.layers, key=lambda layer: -layer.device_s.median)[:8]
-    show(
-        "Slowest layers",
-        ("layer", "op", "stage", "time", "spread"),
-        [(t.name, t.op, t.stage, si(t.device_s.median, "s"), percent(t.device_s.relative)) for t in slowest],
-    )
-    if measured.host_steps:
-        rows = [(name, si(time.median, "s"), percent(time.relative)) for name, time in measured.host_steps.items()]
-        show("On the host, before the network", ("step", "time", "spread"), rows)
-    if measured.kernels:
-        _kernels(measured.kernels)
-    if measured.concurrent:
-        both = measured.concurrent
-        click.echo(
-            f"encoders on streams {si(both.wall_s.median, 's')}, in series {si(both.serial_s.median, 's')}; straggler "
-            f"{both.straggler}, {both.straggler_ratio:.2f} times the fastest; {percent(both.idle_share)} idle"
-        )
-    for stage, values in measured.counters.items():
-        click.echo(f"{stage}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
-    if measured.energy:
-        used = measured.energy
-        click.echo(f"energy {si(used.joules, 'J')} a pass, {si(used.average_w, 'W')} on average ({used.method})")
-    if measured.memory:
-        memory = measured.memory
-        parts = (memory.weights_bytes, memory.inputs_bytes, memory.intermediates_bytes)
-        names = ("weights", "inputs", "intermediates")
-        show("Peak memory", names, [[si(part, "B") for part in parts]])
-
-
-def _kernels(kernels: Kernels) -> None:
-    from mmsim.report.table import percent, show, si
-
-    whole = kernels.device_s or 1.0
-    parts = {"class": kernels.by_class, "operator": kernels.by_operator, "kernel": kernels.by_name}
-    show(
-        f"{kernels.count} kernels",
-        ("by", "", "time", "share"),
-        [(k, name, si(s, "s"), percent(s / whole)) for k, sums in parts.items() for name, s in list(sums.items())[:8]],
-        note=f"{percent(kernels.unmapped_share)} of kernel time belongs to no layer; by size "
-        + ", ".join(f"{name} {percent(share)}" for name, share in kernels.by_size.items())
-        + f"; {kernels.copies} copies, {kernels.synchronisations} synchronisations",
-    )
-
-
-def _note(measured: Measurement) -> str:
-    from mmsim.report.table import percent, si
-
-    def figure(spread: Spread) -> str:
-        return f"{si(spread.median, 's')} +- {percent(spread.relative)}"
-
-    layers = f"sum of layers {si(measured.layers_s.median, 's')} ({100 * measured.overhead:+.1f} %)"
-    return (
-        f"whole network {figure(measured.device_s)} on the device, {figure(measured.wall_s)} as waited for; "
-        f"{layers}; {measured.wall_s.runs} runs; {measured.rule}"
-    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmsim.cli.source import Source
+from mmsim.errors import InputError
 
 if TYPE_CHECKING:
     from mmsim.arch.model import Arch
@@ -17,35 +18,27 @@ if TYPE_CHECKING:
     from mmsim.validate_network import Comparison
 
 
-def comparisons(measured: Sequence[Measurement], arch: Arch, dump: Path | None) -> list[Comparison]:
-    """Every measurement beside its prediction; a network that was measured several times is traced once."""
+def comparisons(measured: Mapping[Path, Measurement], arch: Arch, dump: Path | None) -> list[Comparison]:
+    """Every measurement beside its prediction; a network that was measured several times is traced once.
+
+    Raises `InputError` naming the file whose measurement is of another network.
+    """
     from mmsim.report import progress
     from mmsim.validate_network import compare
 
     graphs: dict[Source, Graph] = {}
     found = []
     with progress.bar("predicting", len(measured)) as step:
-        for one in measured:
-            source = Source(str(dump)) if dump is not None else _source(one)
+        for path, one in measured.items():
+            source = Source(str(dump)) if dump is not None else Source.of(one.source)
             if source not in graphs:
                 graphs[source] = source.graph()
-            found.append(compare(one, graphs[source], arch))
+            try:
+                found.append(compare(one, graphs[source], arch))
+            except InputError as error:
+                raise InputError(error.message, file=str(path), field=error.field) from None
             step(one.workload)
     return found
-
-
-def _source(measured: Measurement) -> Source:
-    named = measured.source
-    return Source(
-        spec=named.network,
-        fusion=named.fusion,
-        modality=named.modality,
-        end_to_end=named.end_to_end,
-        host_costs=named.host_costs,
-        knobs=tuple(f"{name}={value}" for name, value in named.knobs.items()),
-        inputs=tuple(f"{name}={value}" for name, value in named.inputs.items()),
-        stages=tuple(f"{path}={stage}" for path, stage in named.stages.items()),
-    )
 
 
 def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:
@@ -72,7 +65,7 @@ def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:
             name = comparison.title if pair is comparison.network else f"  {pair.label}"
             rows.append((name, si(pair.measured_s, "s"), si(pair.predicted_s, "s"), error, noise))
             noise = ""
-    show("Networks and stages", ("", "measured", "predicted", "error", "noise"), rows)
+    show("Networks and stages", ("", "measured", "predicted", "error", "noise"), rows, note=_pace(found))
     worst = sorted((row for c in found for row in c.layers), key=lambda row: -row.missed_s)[:10]
     show(
         "Layers that miss the most time",
@@ -86,6 +79,54 @@ def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:
         ],
     )  # fmt: skip
     _claims(value["claims"])
+
+
+def _pace(found: Sequence[Comparison]) -> str:
+    """How the machine's pace then compares with that of its calibration."""
+    ratios = [ratio for comparison in found for ratio in comparison.pace.values()]
+    if not ratios:
+        return ""
+    return (
+        f"the programs that were timed when the machine was calibrated took {min(ratios):.2f} to {max(ratios):.2f} "
+        "times as long in these measurements"
+    )
+
+
+def show_repeat(value: dict[str, Any]) -> None:
+    """What `mmsim.repeat.repeat` found."""
+    from mmsim.repeat import MARKS, TWO_RUNS
+    from mmsim.report.table import percent, show
+
+    def change(share: float | None) -> str:
+        return "-" if share is None else f"{100 * share:+.1f} %"
+
+    rows = [("whole network, device", change(value["device"])), ("whole network, as waited for", change(value["wall"]))]
+    rows += [(f"  {name} alone", change(share)) for name, share in value["stages"].items()]
+    rows += [(f"median of {what}", change(value[f"{what}_median"])) for what in ("stages", "layers")]
+    said = {True: "within", False: "not within"}
+    show(
+        "The second run beside the first",
+        ("", "difference"),
+        rows,
+        note=f"noise of the two {', '.join(map(percent, value['noise']))}; sum of layers over the whole "
+        f"{', '.join(map(change, value['overhead']))}; two runs {said[value['within']['two runs']]} "
+        f"{percent(TWO_RUNS)}, layers {said[value['within']['marks']]} {percent(MARKS)} of the whole",
+    )
+
+
+def draw(found: Sequence[Comparison], path: Path) -> None:
+    """Layers by what bounds them, stages and networks."""
+    from mmsim.report.scatter import scatter
+
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for row in (row for comparison in found for row in comparison.layers):
+        groups.setdefault(f"layers: {row.bound}", []).append((row.measured_s, row.predicted_s))
+    sums = {
+        "stages": [(p.measured_s, p.predicted_s) for c in found for p in c.stages if p.predicted_s > 0],
+        "networks": [(c.network.measured_s, c.network.predicted_s) for c in found],
+    }
+    title = f"{found[0].predicted.arch.name}, measured on {found[0].measured.machine.name}"
+    scatter(dict(sorted(groups.items())), title, path, larger=sums)
 
 
 def _claims(found: Sequence[dict[str, Any]]) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
 @click.option(
+    "--autocast", type=click.Choice(["float16", "bfloat16"]), help="Under torch.autocast, its casts included."
+)
+@click.option(
     "--mode", type=click.Choice(["eager", "graph", "fused"]), default="eager", show_default=True, help="GPUs."
 )
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     help="Who maps: builtin, timeloop or accelforge (mmsim doctor says which are installed).",
 )
 @click.option("--layers", type=click.IntRange(min=0), default=0, help="Show this many of the slowest layers.")
+@click.option("--counters", is_flag=True, help="GPUs: occupancy, IPC, DRAM use, stalls and kernel classes per stage.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Write dump, Timeloop and Accelergy files."
 )
@@ -47,12 +51,14 @@ def command(
     architectures: tuple[str, ...],
     batch: int,
     dtype: str | None,
+    autocast: str | None,
     mode: str,
     objective: str,
     best: bool,
     mappings: int,
     backend: str,
     layers: int,
+    counters: bool,
     out: Path | None,
     as_json: bool,
     output: Path | None,
@@ -76,6 +82,10 @@ def command(
     at_batch = concrete_graph(network, batch)
     if dtype is not None:
         at_batch = at_batch.cast(dtype)
+    if autocast is not None:
+        from mmsim.autocast import autocast as under
+
+        at_batch = under(at_batch, autocast)
     solve = partial(builtin, mappings=mappings) if backend == "builtin" else partial(backends.solve, name=backend)
     how: Any = {"mode": mode, "objective": objective, "best": best, "solve": solve}
     runs = []
@@ -88,7 +98,7 @@ def command(
         "workload": network.workload,
         "variant": network.variant,
         "batch": batch,
-        "dtype": dtype or "as traced",
+        "dtype": f"autocast {autocast}" if autocast else dtype or "as traced",
         "architectures": {done.arch.name: record(done) for done in runs},
     }
 
@@ -97,6 +107,8 @@ def command(
 
         for done in runs:
             tables_of.stages(done, batch)
+            if counters:
+                tables_of.counters(done)
             if layers:
                 tables_of.slowest(done, layers)
         if out is not None:

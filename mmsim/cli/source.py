@@ -13,6 +13,7 @@ from mmsim.errors import InputError
 
 if TYPE_CHECKING:
     from mmsim.graph import Graph
+    from mmsim.measurement import Source as Measured
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,10 +22,17 @@ _OPTIONS = (
     click.option("--modality", metavar="NAME", help="The uni-modal counterpart of a workload, e.g. image."),
     click.option("--end-to-end", is_flag=True, help="Include a workload's preprocess stage, from raw input."),
     click.option("--host-costs", is_flag=True, help="Keep the reference code's host copies and synchronisations."),
-    click.option("--set", "knobs", multiple=True, metavar="NAME=INT", help="A workload's knob, e.g. length=64."),
+    click.option(
+        "--set", "knobs", multiple=True, metavar="NAME=INT",
+        help="The value of a size: a workload's knob, e.g. length=64, or a letter of --input.",
+    ),
+    click.option(
+        "--symbol", "symbols", multiple=True, metavar="NAME=INT",
+        help="Keep such a size symbolic, as the batch B is; it is traced at this value and below.",
+    ),
     click.option(
         "--input", "inputs", multiple=True, metavar="NAME=SHAPE:DTYPE",
-        help="An input of your own model, e.g. image=Bx3x224x224:float32; a letter is a symbolic size.",
+        help="An input of your own model, e.g. image=Bx3x224x224:float32; letters are sizes, B the batch.",
     ),
     click.option(
         "--stage", "stages", multiple=True, metavar="PATH=STAGE",
@@ -45,6 +53,7 @@ class Source:
     end_to_end: bool = False
     host_costs: bool = False
     knobs: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     stages: tuple[str, ...] = ()
     allow_unknown: bool = False
@@ -59,13 +68,48 @@ class Source:
             graph = training_graph(graph)
         return graph
 
+    def recorded(self) -> Measured:
+        """As a measurement's file keeps it; a stage without a path is the one to measure alone.
+
+        Raises `InputError` for a layer dump, which has no program to run, and for several stages alone.
+        """
+        from mmsim.measurement import Source as Measured
+
+        if self.spec.endswith(".json"):
+            raise InputError("a layer dump has no program to run: name the workload or the model", file=self.spec)
+        alone = [item for item in self.stages if "=" not in item]
+        if len(alone) > 1:
+            raise InputError(f"one stage at a time, not {', '.join(alone)}", field="--stage")
+        declared = tuple(item for item in self.stages if "=" in item)
+        return Measured(
+            self.spec,
+            **{name: getattr(self, name) for name in _PLAIN},
+            knobs=integers(self.knobs, "--set"),
+            inputs=pairs(self.inputs, "--input"),
+            stages=pairs(declared, "--stage"),
+            only=alone[0] if alone else None,
+        )
+
+    @staticmethod
+    def of(measured: Measured) -> Source:
+        """The inverse of `recorded`, for the whole network."""
+        tables: dict[str, Any] = {
+            name: tuple(f"{k}={v}" for k, v in getattr(measured, name).items()) for name in _TABLES
+        }
+        return Source(measured.network, **{name: getattr(measured, name) for name in _PLAIN}, **tables)
+
     def _dumped(self) -> Graph:
         from mmsim.layer_dump import load
 
-        for name, value in (("--fusion", self.fusion), ("--modality", self.modality), ("--input", self.inputs)):
+        for name, value in (
+            ("--fusion", self.fusion),
+            ("--modality", self.modality),
+            ("--input", self.inputs),
+            ("--symbol", self.symbols),
+        ):
             if value:
                 raise InputError(f"{name} does not go with a layer dump: {self.spec} is already traced")
-        return load(Path(self.spec))
+        return load(Path(self.spec)).at(**integers(self.knobs, "--set"))
 
     def _traced(self) -> Graph:
         from mmsim.tracing.source import trace_source
@@ -77,10 +121,15 @@ class Source:
             end_to_end=self.end_to_end,
             host_costs=self.host_costs,
             knobs=integers(self.knobs, "--set"),
+            symbols=integers(self.symbols, "--symbol"),
             inputs=pairs(self.inputs, "--input"),
             stages=pairs(self.stages, "--stage"),
             allow_unknown=self.allow_unknown,
         )
+
+
+_PLAIN, _TABLES = ("fusion", "modality", "end_to_end", "host_costs"), ("knobs", "inputs", "stages")
+"""The fields that a measurement's file has as they are, and those that it has as tables."""
 
 
 def source_options(command: F, *, required: bool = True) -> F:

@@ -13,7 +13,8 @@ from mmsim.cli.output import json_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mmsim.validate import KernelMode, Pair
+    from mmsim.kernel_table import KernelMode
+    from mmsim.validate import Pair
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -64,7 +65,7 @@ def kernels(
     if plot is not None:
         from mmsim.report.scatter import scatter
 
-        scatter([(p.measured_s, p.predicted_s) for p in pairs], f"{op} {dtype} on {arch_name}, {mode}", plot)
+        scatter({op: [(p.measured_s, p.predicted_s) for p in pairs]}, f"{op} {dtype} on {arch_name}, {mode}", plot)
     if as_json:
         click.echo(files.to_json(value | ({"noise_floor_percent": floor} if floor is not None else {})))
         return
@@ -105,7 +106,7 @@ def _csv(pairs: Sequence[Pair]) -> str:
 @click.option("--graph", "dump", type=FILE, help="The network's layer dump (default: traced again, as measured).")
 @json_option
 @click.option("-o", "--output", type=FILE, help="Write the JSON to this file as well.")
-@click.option("--plot", type=FILE, help="Draw predicted over measured layers (SVG, PNG or PDF).")
+@click.option("--plot", type=FILE, help="Draw predicted over measured: layers, stages, networks (SVG, PNG or PDF).")
 def network(
     measurements: tuple[Path, ...], arch_name: str, dump: Path | None, as_json: bool, output: Path | None,
     plot: Path | None,
@@ -116,14 +117,26 @@ def network(
     """
     from mmsim import measurement, validate_network
     from mmsim.arch import load
-    from mmsim.cli.networks import comparisons, tables
+    from mmsim.cli.networks import comparisons, draw, tables
     from mmsim.cli.output import answer
 
-    found = comparisons([measurement.load(path) for path in measurements], load(arch_name), dump)
+    found = comparisons({path: measurement.load(path) for path in measurements}, load(arch_name), dump)
     if plot is not None:
-        from mmsim.report.scatter import scatter
-
-        points = [(row.measured_s, row.predicted_s) for c in found for row in c.layers]
-        scatter(points, f"layers on {arch_name}", plot)
+        draw(found, plot)
     value = validate_network.record(found)
     answer(value, lambda: tables(found, value), as_json=as_json, output=output)
+
+
+@command.command()
+@click.argument("first", metavar="FIRST.json", type=FILE)
+@click.argument("second", metavar="SECOND.json", type=FILE)
+@json_option
+def repeat(first: Path, second: Path, as_json: bool) -> None:
+    """How far two measurements of one network are apart, and what timing it layer by layer added to each."""
+    from mmsim import measurement
+    from mmsim.cli.networks import show_repeat
+    from mmsim.cli.output import answer
+    from mmsim.repeat import repeat as beside
+
+    value = beside(measurement.load(first), measurement.load(second))
+    answer(value, lambda: show_repeat(value), as_json=as_json)

@@ -1,24 +1,29 @@
 """One layer on a CPU: ``dispatch + max(operations / rate, bytes / bandwidth)``, each constant measured.
 
-Reads come from the level that holds what the layer touches, weights from the level that holds all of the
-network's. Outputs go to memory that the allocator hands out: writing has a bandwidth of its own, that of page
-faults where the C library gave the block back (see `faults`). A convolution first brings tensors into its
-library's own layout and back: it moves activations twice, before and after it computes, and its weights one
-by one. A product of several rows packs its weights first.
+Dispatch takes longer when other layers have swept its code out of the caches (see `mmsim.cpu.reuse`). Reads come
+from the level that still holds what was last used so long ago. Outputs go to memory that the allocator hands out:
+writing has a bandwidth of its own, that of page faults where the C library has no block of the size (see `faults`).
+A convolution first brings tensors into its library's own layout and back: it moves activations twice, before and
+after it computes, and its weights one by one. A product of several rows packs its weights first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 from mmsim.arch.cpu import Cpu
 from mmsim.arch.model import Arch, Storage
+from mmsim.cpu.reuse import Reuse, reuses
 from mmsim.errors import InputError
-from mmsim.layer import Layer
+from mmsim.layer import Layer, Tensor
 from mmsim.problem import Problem
 from mmsim.size import concrete
+
+if TYPE_CHECKING:
+    from mmsim.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,15 @@ class Memory:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The memories, innermost first, as a network finds them.
-
-    `weight_bytes` are all its weights: they rest where they fit between two passes. `largest_bytes` is
-    the largest block that building and running it frees (see `largest_block`).
-    """
+    """The memories, innermost first."""
 
     memories: tuple[Memory, ...]
-    weight_bytes: float = 0.0
-    largest_bytes: float = float("inf")
+
+    @property
+    def caches(self) -> tuple[float, float]:
+        """Bytes of the last cache but one, and of the last."""
+        sizes = [memory.bytes for memory in self.memories if memory.bytes is not None] or [0.0]
+        return sizes[-2 if len(sizes) > 1 else -1], sizes[-1]
 
     def holding(self, size: float) -> Memory:
         """The innermost memory that holds `size` bytes."""
@@ -49,27 +54,17 @@ class Hierarchy:
 
     def writing(self, size: float) -> Memory:
         """What a fresh tensor of `size` bytes is written into."""
-        return self.memories[-1] if faults(size, self.largest_bytes) else self.holding(size)
+        return self.memories[-1] if faults(size) else self.holding(size)
 
 
-FREED_BEFORE, LARGEST_MAPPED = 1 << 20, 32 << 20
-"""The largest block that a process with PyTorch has freed before it runs a network (seen on one machine: blocks
-of 0.5 MB are kept, of 2 MB are not); and the largest that counts, glibc's last M_MMAP_THRESHOLD, mallopt(3)."""
+LARGEST_KEPT = 32 << 20
+"""Larger blocks glibc's malloc takes from the system each time (mallopt(3), M_MMAP_THRESHOLD); smaller ones it keeps
+once a block of that order was freed, as loading a large network does."""
 
 
-def largest_block(sizes: Iterable[float]) -> float:
-    """The largest tensor of a network, weights and activations, that the C library's heap takes notice of."""
-    return max((size for size in sizes if size < LARGEST_MAPPED), default=0.0)
-
-
-def faults(size: float, largest: float) -> bool:
-    """Whether a fresh block takes page faults each time.
-
-    glibc's heap keeps twice the largest block ever freed and gives the rest back. A layer frees three
-    blocks of its output's size (input, output, workspace), so that those above two thirds of the
-    largest find nothing kept.
-    """
-    return size > 2 / 3 * min(max(largest, FREED_BEFORE), LARGEST_MAPPED)
+def faults(size: float) -> bool:
+    """Whether a fresh block takes page faults each time."""
+    return size >= LARGEST_KEPT
 
 
 @dataclass(frozen=True)
@@ -89,41 +84,62 @@ class LayerTime:
     bound: str
 
 
-def site(arch: Arch, weight_bytes: float = 0.0, largest_bytes: float = float("inf")) -> Site:
-    """The CPU of `arch`, running a network with these weights and this largest block.
+def site(arch: Arch) -> Site:
+    """The CPU of `arch`.
 
     Raises `InputError` for an architecture without a ``cpu`` part, or with a level without bandwidth.
     """
     if arch.cpu is None:
         raise InputError("is not a CPU: it has no 'cpu' part", field=arch.name)
     memories = tuple(_memory(storage, arch) for storage in reversed(arch.storages))
-    return Site(arch.cpu, Hierarchy(memories, weight_bytes, largest_bytes))
+    return Site(arch.cpu, Hierarchy(memories))
 
 
-def layer_time(layer: Layer, problems: tuple[Problem, ...], where: Site) -> LayerTime:
-    """The time of a layer with these problems (concrete sizes)."""
-    family = problems[0].family if problems else "free"
-    dispatch = _constant(where.cpu.dispatch_s, layer.kind, family) if problems else where.cpu.dispatch_s["free"]
-    parts = [_work(layer, problem, where) for problem in problems]
+HOT = Reuse()
+"""Everything was used just now."""
+
+
+def network(graph: Graph, arch: Arch) -> list[LayerTime]:
+    """The times of a network's layers (concrete sizes), run again and again."""
+    where = site(arch)
+    problems = [graph.problems(layer) for layer in graph.layers]
+    moved = [float(sum(concrete(p.read_bytes) + concrete(p.written_bytes) for p in found)) for found in problems]
+    near, last = where.hierarchy.caches
+    every = zip(graph.layers, problems, reuses(graph.layers, moved, near, last), strict=True)
+    return [layer_time(layer, found, where, reuse) for layer, found, reuse in every]
+
+
+def layer_time(layer: Layer, problems: tuple[Problem, ...], where: Site, reuse: Reuse = HOT) -> LayerTime:
+    """The time of a layer with these problems (concrete sizes), whose code and operands were last used so long ago."""
+    table = where.cpu.dispatch_s
+    free = table.get(layer.kind, table["free"])
+    dispatch = _constant(table, layer.kind, problems[0].family) if problems else free
+    dispatch *= 1.0 if reuse.code == "hot" else where.cpu.code.get(reuse.code, 1.0)
+    parts = [_work(layer, problem, where, reuse) for problem in problems]
     work = sum(seconds for seconds, _ in parts)
     bound = max(parts, default=(0.0, "dispatch"))[1]
     return LayerTime(dispatch + work, dispatch, "dispatch" if dispatch > work else bound)
 
 
-def _work(layer: Layer, problem: Problem, where: Site) -> tuple[float, str]:
-    rates = where.cpu.operations_per_s
-    moved, source = traffic(layer, problem, where.hierarchy)
-    own = problem.family == "conv" and is_native(layer, where.cpu.threads)
-    rate = rates["linear"] if own else _constant(rates, layer.kind, problem.family)
+def _work(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[float, str]:
+    rates, dispatch = where.cpu.operations_per_s, where.cpu.dispatch_s
+    moved, source = traffic(layer, problem, where.hierarchy, reuse)
+    native = problem.family == "conv" and is_native(layer, where.cpu.threads)
+    recurrent = f"{layer.kind}{STEP}" in dispatch
+    kind = layer.kind
+    if native or (recurrent and problem.shape.get("M", 1) > 1):
+        kind = "linear"
+    elif recurrent and problem.family == "elementwise":
+        kind = "sigmoid"  # as gates are
+    rate = _constant(rates, kind, problem.family)
     compute = operations(problem, where.cpu.vector_words) / rate
     if problem.family == "conv":
-        compute += weight_words(layer, problem) / rates[NATIVE if own else RELAYOUT]
+        compute += weight_words(layer, problem) / rates[NATIVE if native else RELAYOUT]
         return compute + moved, "compute" if compute >= moved else source
-    if problem.family == "matmul" and problem.shape["M"] > 1:
+    if recurrent and problem.family == "matmul":
+        compute += (concrete(problem.instances) - 1) * dispatch[f"{layer.kind}{STEP}"]
+    elif problem.family == "matmul" and problem.shape["M"] > 1:
         compute += weight_words(layer, problem) / rates[PACK]
-    elif problem.family == "matmul":
-        steps = concrete(problem.instances)
-        compute += (steps - 1) * where.cpu.dispatch_s.get(f"{layer.kind}{STEP}", 0.0)
     return (compute, "compute") if compute >= moved else (moved, source)
 
 
@@ -158,26 +174,36 @@ def _ones(layer: Layer, name: str) -> bool:
     return all(step == 1 for step in value) if isinstance(value, tuple) else value == 1
 
 
-TIMES_MOVED = 2.0
-"""Times that a convolution moves its activations: oneDNN computes on blocked layouts, PyTorch keeps plain ones."""
+def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy, reuse: Reuse = HOT) -> tuple[float, str]:
+    """Seconds to read and write what a problem moves, and the level that takes most of them.
 
-
-def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy) -> tuple[float, str]:
-    """Seconds to read and write what a problem moves, and the level that takes most of them."""
+    A convolution moves its activations twice: oneDNN computes on blocked layouts, PyTorch keeps plain ones. Its copies
+    of input and output are fresh blocks, as results are.
+    """
     instances = concrete(problem.instances)
     read, written = float(concrete(problem.read_bytes)), float(concrete(problem.written_bytes))
+    own = (read + written) / instances
     weights = min(read, _weight_share(layer) * (read + written))
-    near = hierarchy.holding((read + written) / instances)
-    resting = hierarchy.holding(hierarchy.weight_bytes) if instances == 1 else near  # steps find them near
-    far = max(near, resting, key=lambda memory: memory.bytes or float("inf"))
-    outputs = hierarchy.writing(written / instances)
-    times = TIMES_MOVED if problem.family == "conv" else 1.0
-    parts = [
-        (times * (read - weights) / near.read_bytes_per_s, near.name),
-        (weights / far.read_bytes_per_s, far.name),
-        (times * written / outputs.write_bytes_per_s, outputs.name),
-    ]
+    parts = [*_reads(layer.inputs, read - weights, own, hierarchy, reuse)]
+    if instances == 1:
+        parts += _reads(layer.weights, weights, own, hierarchy, reuse)
+    else:  # steps find them near
+        parts.append((weights / hierarchy.holding(own).read_bytes_per_s, hierarchy.holding(own).name))
+    blocks = [written, written, read - weights] if problem.family == "conv" else [written]
+    for size in blocks:
+        fresh = hierarchy.writing(size / instances)
+        parts.append((size / fresh.write_bytes_per_s, fresh.name))
     return sum(seconds for seconds, _ in parts), max(parts)[1]
+
+
+def _reads(
+    tensors: Sequence[Tensor], size: float, own: float, hierarchy: Hierarchy, reuse: Reuse
+) -> Iterator[tuple[float, str]]:
+    """Seconds to read `size` bytes of these tensors, each in proportion, from the level that holds it."""
+    whole = sum(concrete(tensor.bytes) for tensor in tensors)
+    for tensor in tensors:
+        memory = hierarchy.holding(max(own, reuse.age(tensor.name)))
+        yield size * concrete(tensor.bytes) / max(whole, 1) / memory.read_bytes_per_s, memory.name
 
 
 def weight_words(layer: Layer, problem: Problem) -> float:

@@ -2,7 +2,8 @@
 
 ::
 
-    OUT/index.yaml      every problem of the network: its file or why it has none, its stages and layers, how often
+    OUT/index.yaml      the files beside it, and every problem of the network: its file or why it has none,
+                        its stages and layers, how often
     OUT/arch.yaml       the architecture
     OUT/components.yaml Accelergy's compound components, for those who let Accelergy estimate
     OUT/ERT.yaml        pJ per action of each component; OUT/ART.yaml its area
@@ -12,6 +13,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,13 +35,16 @@ INDEX_NOTE = """Every problem of the network. Energy and cycles of the network a
 (one run of `file`) x `instances` x the `count` of each use; problems without a file are not that format's to count."""
 
 
+_NAME = re.compile(r"(problems/)?\w[\w.-]*\.yaml")
+
+
 @dataclass(frozen=True)
 class Form:
     """A foreign format: why it can't take a problem, what a problem's file holds, and its other files."""
 
     refusal: Callable[[Problem], str | None]
     problem: Callable[[Problem, Arch | None], dict[str, Any] | list[Any]]
-    architecture: Callable[[Arch, Path, Objective], None]
+    architecture: Callable[[Arch, Path, Objective], list[Path]]  # writes its other files and says which
 
 
 def emit_graph(
@@ -47,14 +52,29 @@ def emit_graph(
 ) -> Path:
     """Write `graph` for `arch` into `folder` in a format of `FORMS`; returns the index file.
 
-    Raises `InputError` while a size of the graph is symbolic, and for an architecture that the format
-    can't be told.
+    What an earlier call wrote there and this one does not is removed; other files stay. Raises
+    `InputError` while a size of the graph is symbolic, and for an architecture that the format can't
+    be told.
     """
     folder, chosen = Path(folder), FORMS[form]
-    chosen.architecture(arch, folder, objective)
+    before = _listed(folder)
+    written = sorted(path.name for path in chosen.architecture(arch, folder, objective))
     head = {"workload": graph.workload, "variant": graph.variant, "architecture": arch.name, "format": form}
     rows = _write_problems(graph, arch, folder, _Names(), chosen)
-    return files.write_yaml(folder / "index.yaml", {**head, "problems": rows}, header=INDEX_NOTE)
+    index = files.write_yaml(folder / "index.yaml", {**head, "files": written, "problems": rows}, header=INDEX_NOTE)
+    for name in before - _listed(folder):
+        files.inside(folder, name).unlink(missing_ok=True)
+    return index
+
+
+def _listed(folder: Path) -> set[str]:
+    """The files that the index in `folder` names: those that an earlier `emit_graph` wrote."""
+    path = folder / "index.yaml"
+    index = files.read_yaml(path) if path.exists() else None
+    if not isinstance(index, dict) or not isinstance(index.get("problems"), list):
+        return set()
+    named = [*(index.get("files") or []), *(row.get("file") for row in index["problems"] if isinstance(row, dict))]
+    return {name for name in named if isinstance(name, str) and _NAME.fullmatch(name)}
 
 
 def emit_problems(graphs: Iterable[Graph], folder: str | Path) -> tuple[Path, ...]:
@@ -83,15 +103,19 @@ def _write_problems(graph: Graph, arch: Arch | None, folder: Path, names: _Names
     return rows
 
 
-def emit_arch(arch: Arch, folder: Path, objective: Objective = "edp") -> None:
+def emit_arch(arch: Arch, folder: Path, objective: Objective = "edp") -> list[Path]:
     """Write the architecture for Timeloop and Accelergy: its energy and area tables too, where it has them."""
-    files.write_yaml(folder / "arch.yaml", {"architecture": timeloop.architecture(arch)}, header=arch.description)
-    files.write_yaml(folder / "components.yaml", {"components": accelergy.components(arch)})
-    files.write_yaml(folder / "mapper.yaml", {"mapper": timeloop.mapper(objective)})
+    architecture = {"architecture": timeloop.architecture(arch)}
+    written = [
+        files.write_yaml(folder / "arch.yaml", architecture, header=arch.description),
+        files.write_yaml(folder / "components.yaml", {"components": accelergy.components(arch)}),
+        files.write_yaml(folder / "mapper.yaml", {"mapper": timeloop.mapper(objective)}),
+    ]
     if arch.energy_pj:
-        files.write_yaml(folder / "ERT.yaml", {"ERT": accelergy.ert(arch, arch.energy_pj)})
+        written.append(files.write_yaml(folder / "ERT.yaml", {"ERT": accelergy.ert(arch, arch.energy_pj)}))
     if arch.area_um2:
-        files.write_yaml(folder / "ART.yaml", {"ART": accelergy.art(arch, arch.area_um2)})
+        written.append(files.write_yaml(folder / "ART.yaml", {"ART": accelergy.art(arch, arch.area_um2)}))
+    return written
 
 
 class _Names:
@@ -121,8 +145,9 @@ def problem_file(problem: Problem, arch: Arch | None) -> dict[str, Any]:
     return out | ({"constraints": constraints} if constraints["targets"] else {})
 
 
-def _accelforge_arch(arch: Arch, folder: Path, objective: Objective) -> None:
-    files.write_yaml(folder / "arch.yaml", {"arch": accelforge.architecture(arch)}, header=arch.description)
+def _accelforge_arch(arch: Arch, folder: Path, objective: Objective) -> list[Path]:
+    value = {"arch": accelforge.architecture(arch)}
+    return [files.write_yaml(folder / "arch.yaml", value, header=arch.description)]
 
 
 FORMS = {
@@ -130,7 +155,7 @@ FORMS = {
     "accelforge": Form(
         accelforge.refusal, lambda problem, _: {"workload": accelforge.workload(problem)}, _accelforge_arch
     ),
-    "zigzag": Form(zigzag.refusal, lambda problem, _: [zigzag.layer(problem)], lambda *_: None),
+    "zigzag": Form(zigzag.refusal, lambda problem, _: [zigzag.layer(problem)], lambda *_: []),
 }
 """ZigZag's own hardware files allocate memory ports by hand; only its workload is written."""
 

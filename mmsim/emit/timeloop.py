@@ -8,15 +8,17 @@ that the v0.4 Python front end and the C++ behind it accept: `width` and `depth`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from mmsim._yaml import Quoted
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage
 from mmsim.emit import accelergy
 from mmsim.errors import InputError
-from mmsim.nest.constraints import resolve
+from mmsim.nest.constraints import both, resolve, reuse
 from mmsim.nest.mapping import Mapping as LoopMapping
-from mmsim.nest.mapping import spatial_name, to_timeloop
+from mmsim.nest.mapping import nodes_of
+from mmsim.nest.mapping_file import spatial_name, to_timeloop
 from mmsim.problem import DataSpace, Problem
 from mmsim.solution import Objective
 
@@ -266,11 +268,12 @@ def mapper(
 def mapping(mapping: LoopMapping, arch: Arch, problem: Problem) -> list[Spec]:
     """The ``mapping`` of a v0.4 file, innermost level first, every dimension spelled out.
 
-    It differs from what Timeloop's C++ reads and prints (`mmsim.nest.mapping.to_timeloop`): a fan-out
+    It differs from what Timeloop's C++ reads and prints (`mmsim.nest.mapping_file.to_timeloop`): a fan-out
     is called by its node (``PE``, not ``inter_PE_spatial``) and has spatial loops only, and factors
-    are a list of ``C=3``. Raises `InputError` for what v0.4 cannot say: temporal loops at a fan-out,
-    imperfect factors.
+    are a list of ``C=3``. The reuse that `arch` lacks is ruled out here too. Raises `InputError` for what
+    v0.4 cannot say: temporal loops at a fan-out, imperfect factors.
     """
+    mapping = _with_limits(mapping, arch, problem)
     fanouts = {spatial_name(node.name): node.name for node in arch.fanouts}
     out: list[Spec] = []
     for directive in to_timeloop(mapping, arch, problem):
@@ -291,3 +294,10 @@ def mapping(mapping: LoopMapping, arch: Arch, problem: Problem) -> list[Spec]:
         elif target not in fanouts:
             out.append({**directive, "type": "dataspace"})
     return out
+
+
+def _with_limits(mapping: LoopMapping, arch: Arch, problem: Problem) -> LoopMapping:
+    """The same mapping, its levels with the kinds of reuse that the architecture's constraints rule out."""
+    limits = {node.name: reuse(resolve(node.constraints, problem)) for node in nodes_of(arch)}
+    levels = (replace(level, limits=both(limits[level.node], level.limits)) for level in mapping.levels)
+    return LoopMapping(tuple(levels))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsim.gpu.kernel import Kernel
+from mmsim.gpu.library import Array
 from mmsim.gpu.machine import Machine
-from mmsim.gpu.products import Array, bound, clock_share
+from mmsim.gpu.products import bound, clock_share
 from mmsim.layer import BITS
 
 QUERIES, KEYS = 192, 128  # of one tile

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmsim.gpu.kernel import Kernel
+from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array, Library
 from mmsim.gpu.machine import Machine
-from mmsim.gpu.products import CUDA, HOPPER, TENSOR, Array, Library, Products, kernel_of, products
+from mmsim.gpu.products import Products, kernel_of, products
 from mmsim.gpu.vector import Traffic, elementwise
 from mmsim.layer import BITS
 
@@ -49,17 +50,20 @@ _BASE = replace(CUDA, splits=(1,), setup=0.33, tail=1.0, overlap=2.0, spread=1.0
 _TILES = ((128, 128), (128, 64), (128, 32))
 _WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
-    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.19, perimeter=9.7, k_clocks=13.0),
-    "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.78, pads=True),
-    "ampere": replace(TENSOR, splits=(1,), k_step=32, efficiency=0.9, pads=True),
+    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.23, perimeter=12.9, k_clocks=5.5),
+    "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.59, stream=1.0, pads=True),
+    "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
-FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.41, perimeter=0.0, k_clocks=3.0)
-BATCHED = replace(_BASE, efficiency=0.93, perimeter=12.5, k_clocks=106.0)
-"""CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on the
-float16 networks of the RTX 2080 Ti ("turing") and on half of the timm networks of the RTX 3090 ("ampere")."""
-NARROW = 0.83  # what CUDA-core convolutions keep where shared memory gives a lane one byte a clock, not two
-TRANSFORM = 1.0  # share of the DRAM or L2 bandwidth that the transform kernels of F(4x4) reach
+FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.358, perimeter=0.0, k_clocks=1.6)
+BATCHED = replace(_BASE, efficiency=0.753, perimeter=16.8, k_clocks=211.0)
+"""CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on
+half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere").
+A transformed tile of F(4x4) is written once and found again in L2 in part: TRANSFORM is above 1."""
+NARROW = 0.85  # what CUDA-core convolutions keep where shared memory gives a lane one byte a clock, not two
+TRANSFORM = (
+    1.73  # bytes that the transform kernels of F(4x4) move for each that DRAM or L2 delivers: half is found again
+)
 
 
 def _fed(machine: Machine, kernels: Library) -> Library:

@@ -1,7 +1,8 @@
 """The counters that the MMBench paper reads with Nsight Compute, predicted per stage from the kernels.
 
 Averages are weighted by device time. What a model of tiles and bandwidths can't see is not here: of the
-seven stall groups it speaks of three (memory dependency, execution dependency, busy pipes).
+seven stall groups it speaks of four (`STALLS`); synchronisation, instruction fetch and the rest are not predicted.
+No published counters of these devices were at hand: none of these figures has been validated.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ FMA_PER_WARP = {"tensor": 1024.0, "cuda": 32.0}
 """Multiply-accumulates of one warp instruction: mma.m16n8k8 in half precision, and one a lane."""
 OVERHEAD = {"tensor": 0.6, "cuda": 0.25}
 """Further instructions (loads, addresses, barriers) per multiply-accumulate instruction: CUTLASS main loops."""
-STALL_OF: dict[Bound, str] = {
-    "DRAM": "memory_dependency", "L2": "memory_dependency", "latency": "execution_dependency", "compute": "pipe_busy",
-}  # fmt: skip
+STALLS: dict[Bound, str] = {"L2": "Cache", "DRAM": "Mem", "latency": "Exec", "compute": "Pipe"}
+"""What bounds a kernel -> the paper's name of what its warps wait for."""
+SUB_PARTITIONS = 4  # of an SM; each issues at most one instruction a clock
 
 
 @dataclass(frozen=True)
 class Counters:
-    """Shares are between 0 and 1; `ipc` is warp instructions per clock and SM (at most 4)."""
+    """Shares are between 0 and 1; `ipc` is warp instructions per clock and sub-partition, as in Nsight Compute."""
 
     kernels: int
     dram_utilization: float
-    occupancy: float
+    achieved_occupancy: float
     ipc: float
-    load_efficiency: float
-    store_efficiency: float
+    gld_efficiency: float
+    gst_efficiency: float
     stalls: dict[str, float]  # share of device time by what it waits for
     classes: dict[str, float]  # share of device time by kernel class
     size_bins: tuple[int, int, int, int]  # kernels by duration, edges SIZE_BINS_S
@@ -46,7 +47,7 @@ def dram_utilization(kernel: Kernel, machine: Machine) -> float:
     return min(1.0, kernel.dram_bytes / (kernel.device_s * machine.dram_peak_bytes_per_s))
 
 
-def occupancy(kernel: Kernel, machine: Machine) -> float:
+def achieved_occupancy(kernel: Kernel, machine: Machine) -> float:
     """``sm__warps_active.avg.pct_of_peak_sustained_active``: warps that fit, less the last wave's empty places."""
     waves = kernel.blocks / (machine.sms * kernel.resident)
     filled = waves / ceil(waves) if waves > 1 else 1.0
@@ -55,11 +56,12 @@ def occupancy(kernel: Kernel, machine: Machine) -> float:
 
 
 def ipc(kernel: Kernel, machine: Machine) -> float:
-    """``sm__inst_executed.avg.per_cycle_active``, from the arithmetic and what feeds it."""
+    """``smsp__inst_executed.avg.per_cycle_active``, from the arithmetic and what feeds it."""
     unit = "tensor" if kernel.work.startswith("tensor") else "cuda"
     work = kernel.flops / 2 if kernel.kind in ("Gemm", "Conv") else kernel.flops + kernel.l2_bytes / 4
     instructions = work / FMA_PER_WARP[unit] * (1 + OVERHEAD[unit])
-    return min(4.0, instructions / (kernel.device_s * machine.clock_hz * min(machine.sms, kernel.blocks)))
+    clocks = kernel.device_s * machine.clock_hz * min(machine.sms, kernel.blocks) * SUB_PARTITIONS
+    return min(1.0, instructions / clocks)
 
 
 def by_stage(time: NetworkTime, machine: Machine) -> dict[str, Counters]:
@@ -92,11 +94,11 @@ def _counters(layers: Iterable[LayerTime], machine: Machine) -> Counters:
     return Counters(
         kernels=sum(kernel.count for kernel in kernels),
         dram_utilization=mean(lambda kernel: dram_utilization(kernel, machine)),
-        occupancy=mean(lambda kernel: occupancy(kernel, machine)),
+        achieved_occupancy=mean(lambda kernel: achieved_occupancy(kernel, machine)),
         ipc=mean(lambda kernel: ipc(kernel, machine)),
-        load_efficiency=mean(lambda kernel: kernel.load_efficiency),
-        store_efficiency=mean(lambda kernel: kernel.store_efficiency),
-        stalls=shares(lambda kernel: STALL_OF[kernel.bound]),
+        gld_efficiency=mean(lambda kernel: kernel.load_efficiency),
+        gst_efficiency=mean(lambda kernel: kernel.store_efficiency),
+        stalls=shares(lambda kernel: STALLS[kernel.bound]),
         classes=shares(lambda kernel: kernel.kind),
         size_bins=(bins[0], bins[1], bins[2], bins[3]),
         host_share=max(0.0, 1 - total_s / wall_s) if wall_s else 0.0,

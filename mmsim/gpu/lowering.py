@@ -44,6 +44,7 @@ class Site:
     machine: Machine
     options: Options = DEFAULTS
     cold: Mapping[str, float] = field(default_factory=dict)  # tensor name -> share to fetch from DRAM
+    copied: tuple[Tensor, ...] = ()  # inputs that do not lie in order and are copied first
 
     def share(self, tensors: tuple[Tensor, ...], default: float) -> float:
         """The share of `tensors` that DRAM must deliver, weighted by bytes."""
@@ -72,7 +73,7 @@ def lower(layer: Layer, problems: tuple[Problem, ...], site: Site) -> tuple[Kern
     """As `kernels`, on a machine that is already known."""
     if layer.kind in FUSED_ATTENTION and len(problems) == 3 and _flash_applies(layer, site.machine):
         return (_attention(layer, problems, site),)
-    found: list[Kernel] = []
+    found: list[Kernel] = [_copy(tensor, site) for tensor in site.copied]
     for problem in problems:
         for kernel in LOWER.get(problem.family, _vector)(layer, problem, site):
             found.append(replace(kernel, count=kernel.count * concrete(problem.instances)))
@@ -139,6 +140,16 @@ def _bias(layer: Layer, site: Site) -> Kernel:
     size = float(concrete(out.bytes))
     traffic = Traffic(size, size, site.share((out,), 0.0), site.share((out,), 0.0))
     return vector.elementwise(site.machine, float(concrete(out.elements)), traffic, name="bias", dtype=out.dtype)
+
+
+def _copy(tensor: Tensor, site: Site) -> Kernel:
+    """PyTorch makes a permuted tensor contiguous before an operation that wants it so."""
+    size = float(concrete(tensor.bytes))
+    traffic = Traffic(size, size, site.share((tensor,), 0.0), site.share((tensor,), 0.0))
+    use = SECTOR_USE["copy"]
+    return vector.elementwise(
+        site.machine, float(concrete(tensor.elements)), traffic, name="contiguous", kind="Other", sector_use=use
+    )
 
 
 def _flash_applies(layer: Layer, machine: Machine) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmsim.arch.model import Arch
 from mmsim.gpu.host import calls
 from mmsim.gpu.kernel import Kernel
+from mmsim.gpu.layout import Layouts
 from mmsim.gpu.lowering import DEFAULTS, Mode, Options, Site, lower
 from mmsim.gpu.machine import Machine, machine
 from mmsim.gpu.power import dynamic
@@ -66,10 +67,19 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
     gap = where.device.gap_s if mode == "eager" else 0.0  # a graph holds its kernels ready
     dispatched = end = 0.0
     layers = []
+    lowered: dict[object, tuple[Kernel, ...]] = {}
+    layouts = Layouts()
     for layer in graph.layers:
         problems = graph.problems(layer) if layer.id not in fused else ()
-        found = lower(layer, problems, Site(where, options, residency.cold(layer))) if problems else ()
+        found: tuple[Kernel, ...] = ()
+        if problems:
+            site = Site(where, _options(options, layouts, layer), residency.cold(layer), layouts.copied(layer))
+            same = _signature(layer, site)
+            if same not in lowered:
+                lowered[same] = lower(layer, problems, site)
+            found = lowered[same]
         residency.touch(layer)
+        layouts.see(layer, pointwise=bool(problems) and all(p.family == "elementwise" for p in problems))
         host_s = _host_units(layer, found) * host.pipelined_dispatch_s if mode == "eager" else 0.0
         dispatched += host_s
         before = end
@@ -86,6 +96,19 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
         wall_s=max(end, dispatched) + launch + host.sync_s,
         copy_s=copy_time(where, sum(concrete(tensor.bytes) for tensor in graph.inputs)),
     )
+
+
+def _options(options: Options, layouts: Layouts, layer: Layer) -> Options:
+    """With channels last where the input already lies so."""
+    return replace(options, channels_last=True) if layouts.channels_last(layer) else options
+
+
+def _signature(layer: Layer, site: Site) -> object:
+    """What a layer's kernels depend on: layers that agree in it need lowering once."""
+    cold, copied = site.cold, [tensor.name for tensor in site.copied]
+    operands = tuple((name, t.shape, t.dtype, t.role, cold.get(t.name), t.name in copied) for name, t in layer.operands)
+    outputs = tuple((t.shape, t.dtype, cold.get(t.name)) for t in layer.outputs)
+    return layer.op, layer.attrs, site.options, operands, outputs
 
 
 def copy_time(where: Machine, size: float) -> float:

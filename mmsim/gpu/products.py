@@ -7,58 +7,18 @@ intermediate array is the candidate. The library's choice is taken to be the fas
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsim.gpu.kernel import Bound, Class, Kernel
+from mmsim.gpu.library import Array, Library, library
 from mmsim.gpu.machine import Machine
 from mmsim.layer import BITS
 
-Array: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Library:
-    """How one family of product kernels behaves on any device; times in clocks or memory latencies."""
-
-    tiles: tuple[tuple[int, int], ...]
-    splits: tuple[int, ...]
-    k_step: int
-    perimeter: float  # share lost to feeding a tile: perimeter x (1/rows + 1/columns)
-    k_clocks: float  # least clocks per k of one block: load, multiply and the loop's dependences
-    setup: float  # memory latencies that one wave of blocks waits before and after its main loop
-    tail: float  # 1: whole waves; 0: no quantisation (blocks of different speed fill the tail)
-    overlap: float  # exponent of the norm that joins compute, L2 and DRAM time; infinity is max()
-    spread: float  # share of the SMs that saturates DRAM
-    cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
-    efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
-    pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
-    hides_output: bool = False  # whether the next tile computes while one is written
-
-
-_EDGES = (16, 32, 64, 128, 256)
-_TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
-_CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
-_SPLITS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
-
 ROW_SETUP = 2.5
 """A product of one row streams its weights: no pipeline to fill, in memory latencies."""
-_FEW_TILES = ((128, 128), (128, 64), (64, 128), (64, 64))
-
-TENSOR = Library(_TENSOR_TILES, _SPLITS, 64, 1.0, 5.5, 5.4, 0.6, 2.85, 0.47, 1)
-"""Fitted on 30 % of the bf16 products of the A100."""
-HOPPER = Library(_TENSOR_TILES, _SPLITS, 64, 3.5, 2.65, 4.06, 0.4, 2.2, 0.57, 4, hides_output=True)
-"""Fitted on 30 % of the bf16 products of the H100; clusters of blocks share what they fetch."""
-CUDA = Library(_CUDA_TILES, _SPLITS, 8, 0.8, 128.0, 0.72, 0.37, 1.42, 0.42, 1)
-"""Up to Turing; fitted on 30 % of the FP32 linear rows of the V100."""
-CUDA_BATCHED = Library(_FEW_TILES, (1,), 8, 0.26, 98.0, 0.26, 1.0, 1.67, 0.95, 1)
-"""Batched products have few tiles and no splits; fitted on 30 % of the FP32 bmm rows of the V100."""
-AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 4.0, 64.0, 0.31, 0.92, 1.1, 1.0, 1)
-"""From Ampere on; fitted on 30 % of the FP32 linear rows of the A100."""
-AMPERE_BATCHED = Library(((128, 128),), (1,), 8, 3.0, 47.0, 0.05, 1.0, 12.0, 0.42, 1)
-"""One tile whatever the shape: 256 clocks per k, as 84 % of the A100's compute-bound bmm rows show."""
+TILE = 128  # a product's energy stands for square tiles of this edge; others fetch more operands or fewer
 
 
 @dataclass(frozen=True)
@@ -77,16 +37,6 @@ class Products:
     blocks: Array
     waves: Array
     resident: Array
-
-
-def library(machine: Machine, dtype: str, *, batched: bool) -> Library:
-    """The kernels that products in `dtype` run with; `batched` means more than one product in a launch."""
-    generation = machine.device.compute_capability
-    if machine.has_tensor(dtype):
-        return HOPPER if generation >= 9 else TENSOR
-    if generation >= 8:
-        return AMPERE_BATCHED if batched else AMPERE
-    return CUDA_BATCHED if batched else CUDA
 
 
 def missing(size: Array, resident_bytes: float) -> Array:
@@ -114,60 +64,141 @@ def products(
     all of `batch` exceed 1.
     """
     menu = kernels or library(machine, dtype, batched=bool(np.all(np.asarray(batch) > 1)))
-    device, word = machine.device, BITS[dtype] / 8
-    tensor = machine.has_tensor(dtype)
-    m, n, k, batch, cold_a, cold_b, cold_c = (np.asarray(x, float)[..., None] for x in (m, n, k, batch, *cold))
-    tm, tn, split = _candidates(menu)
-    latency = device.memory_latency_s
-
-    blocks = np.ceil(m / tm) * np.ceil(n / tn) * batch * split
-    depth = np.ceil(np.ceil(k / menu.k_step) / split) * menu.k_step
-    share = (
-        menu.efficiency
-        * (device.tensor_share if tensor else device.cuda_share)
-        / (1 + menu.perimeter * (1 / tm + 1 / tn))
-    )
-    rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
-    rate = rate * np.where(_aligned(n, k, word), 1.0, 0.5) if tensor and not menu.pads else rate
-
-    per_sm = blocks / machine.sms
-    resident = np.clip(128 * 256 // (tm * tn), 1, 8)
-    busiest = np.maximum(1, menu.tail * np.ceil(per_sm) + (1 - menu.tail) * per_sm)  # blocks of the busiest SM
-    waves = np.maximum(1, busiest / resident)
-    loop = np.maximum(busiest * tm * tn * depth / rate, waves * depth * menu.k_clocks / machine.clock_hz)
-    work = f"tensor.{dtype}" if tensor else dtype
-    setup = np.where(m == 1, np.minimum(menu.setup, ROW_SETUP), menu.setup)
-    compute = loop + waves * setup * latency
-
-    a = m * k * batch * word if a_bytes is None else np.asarray(a_bytes, float)[..., None]
-    b, c = n * k * batch * word, m * n * batch * word
-    busy = np.minimum(1, per_sm)
-    l2_bytes = blocks * (tm + tn) / menu.cluster * depth * word
-    l2 = l2_bytes / machine.l2_bytes_per_s / busy
-    resident_bytes = device.l2_resident_bytes
-    lost = missing(a + b + c, resident_bytes)
-    write_back = c * np.maximum(cold_c, lost)
-    fetched = a * np.maximum(cold_a, lost) + b * np.maximum(cold_b, lost)
-    dram_rate = machine.dram_bytes_per_s * np.minimum(1, np.minimum(per_sm, 1) / menu.spread)
-    out = write_back / machine.dram_bytes_per_s + (c - write_back) / machine.l2_bytes_per_s
-    dram = fetched / dram_rate + (out if menu.hides_output else 0.0)
-    reduce = np.where(split > 1, (4 * split + word) / word * c / machine.l2_bytes_per_s + 2 * device.gap_s, 0.0)
-
-    p = menu.overlap
-    body = (compute**p + l2**p + dram**p) ** (1 / p)
-    compute = compute / clock_share(machine, work, blocks * tm * tn * depth / body, body)
-    body = (compute**p + l2**p + dram**p) ** (1 / p)
-    seconds = device.launch_s + body + reduce + (0.0 if menu.hides_output else out)
-    seconds = np.where((split == 1) | (depth >= 4 * menu.k_step), seconds, np.inf)
-    best = np.argmin(seconds, -1)[..., None]
+    m, n, k, batch, *cold_ = (np.asarray(x, float)[..., None] for x in (m, n, k, batch, *cold))
+    sizes = _Sizes(m, n, k, batch, BITS[dtype] / 8, None if a_bytes is None else np.asarray(a_bytes, float)[..., None])
+    grid = _grid(machine, menu, sizes)
+    traffic = _traffic(machine, menu, sizes, grid, (cold_[0], cold_[1], cold_[2]))
+    compute = _compute_s(machine, menu, sizes, grid, dtype)
+    compute = compute / _clock(machine, dtype, grid, _join(menu, compute, traffic))
+    seconds = machine.device.launch_s + _join(menu, compute, traffic) + traffic.after_s
+    seconds = np.where((grid.split == 1) | (grid.depth >= 4 * menu.k_step), seconds, np.inf)
+    best = np.argmin(seconds, -1)
 
     def pick(x: Array) -> Array:
-        return np.take_along_axis(np.broadcast_to(x, seconds.shape), best, -1)[..., 0]
+        if best.ndim == 0:  # one product: no array of indices
+            return np.asarray(x[int(best)] if len(x) > 1 else x[0])
+        return np.take_along_axis(np.broadcast_to(x, seconds.shape), best[..., None], -1)[..., 0]
 
+    resident = np.minimum(grid.resident, np.ceil(grid.per_sm))
     return Products(
-        pick(seconds), pick(compute), pick(l2), pick(dram), pick(l2_bytes + c), pick(fetched + write_back),
-        pick(tm), pick(tn), pick(split), pick(blocks), pick(waves), pick(np.minimum(resident, np.ceil(per_sm))),
+        pick(seconds), pick(compute), pick(traffic.l2_s), pick(traffic.dram_s), pick(traffic.l2_bytes + sizes.c_bytes),
+        pick(traffic.dram_bytes), pick(grid.tm), pick(grid.tn), pick(grid.split), pick(grid.blocks), pick(grid.waves),
+        pick(resident),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Of all products; the last axis of every array is the candidate's."""
+
+    m: Array
+    n: Array
+    k: Array
+    batch: Array
+    word: float
+    a_bytes_given: Array | None
+
+    @property
+    def a_bytes(self) -> Array:
+        return self.m * self.k * self.batch * self.word if self.a_bytes_given is None else self.a_bytes_given
+
+    @property
+    def b_bytes(self) -> Array:
+        return self.n * self.k * self.batch * self.word
+
+    @property
+    def c_bytes(self) -> Array:
+        return self.m * self.n * self.batch * self.word
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How each candidate cuts each product into blocks, and how they fill the SMs."""
+
+    tm: Array
+    tn: Array
+    split: Array
+    blocks: Array
+    depth: Array  # of one block
+    per_sm: Array
+    resident: Array  # blocks that fit on an SM at once
+    busiest: Array  # blocks of the busiest SM
+    waves: Array
+
+
+def _grid(machine: Machine, menu: Library, sizes: _Sizes) -> _Grid:
+    tm, tn, split = menu.candidates
+    blocks = np.ceil(sizes.m / tm) * np.ceil(sizes.n / tn) * sizes.batch * split
+    depth = np.ceil(np.ceil(sizes.k / menu.k_step) / split) * menu.k_step
+    per_sm = blocks / machine.sms
+    resident = np.clip(128 * 256 // (tm * tn), 1, 8)
+    busiest = np.maximum(1, menu.tail * np.ceil(per_sm) + (1 - menu.tail) * per_sm)
+    return _Grid(tm, tn, split, blocks, depth, per_sm, resident, busiest, np.maximum(1, busiest / resident))
+
+
+def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtype: str) -> Array:
+    """Of the main loops and what stands before and after them."""
+    device, tensor = machine.device, machine.has_tensor(dtype)
+    sustained = menu.efficiency * (device.tensor_share if tensor else device.cuda_share)
+    share = sustained / (1 + menu.perimeter * (1 / grid.tm + 1 / grid.tn)) / _drift(machine, menu, sizes, grid)
+    if tensor and not menu.pads:
+        share = share * np.where(_aligned(sizes.n, sizes.k, sizes.word), 1.0, 0.5)
+    rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
+    least = grid.waves * grid.depth * menu.k_clocks / machine.clock_hz
+    setup = np.where(sizes.m == 1, np.minimum(menu.setup, ROW_SETUP), menu.setup)
+    loop = np.maximum(grid.busiest * grid.tm * grid.tn * grid.depth / rate, least)
+    return np.asarray(loop + grid.waves * setup * device.memory_latency_s)
+
+
+def _drift(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid) -> Array:
+    """Blocks that run side by side read the same rows and columns, but not at the same moment: the deeper the
+    product, the further they drift apart, until L2 no longer holds what lies between them."""
+    tiles = np.maximum(1, np.minimum(grid.blocks / sizes.batch, machine.sms * grid.resident) / grid.split)
+    lines = np.minimum(sizes.m + sizes.n, 2 * np.sqrt(tiles * grid.tm * grid.tn))  # read by one wave of blocks
+    beyond = np.maximum(1, lines * sizes.k * sizes.word / machine.device.l2_resident_bytes)
+    return np.asarray(1 + menu.drift * np.log2(beyond))
+
+
+@dataclass(frozen=True)
+class _Traffic:
+    """Bytes through L2 and DRAM, their times beside the main loop, and the time after it."""
+
+    l2_bytes: Array
+    dram_bytes: Array
+    l2_s: Array
+    dram_s: Array
+    after_s: Array
+
+
+def _traffic(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, cold: tuple[Array, Array, Array]) -> _Traffic:
+    device, c = machine.device, sizes.c_bytes
+    l2_bytes = grid.blocks * (grid.tm + grid.tn) / menu.cluster * grid.depth * sizes.word
+    lost = missing(sizes.a_bytes + sizes.b_bytes + c, device.l2_resident_bytes)
+    fetched = sizes.a_bytes * np.maximum(cold[0], lost) + sizes.b_bytes * np.maximum(cold[1], lost)
+    written = c * np.maximum(cold[2], lost)
+    dram_rate = machine.dram_bytes_per_s * menu.stream
+    dram_s = fetched / dram_rate / np.minimum(1, np.minimum(grid.per_sm, 1) / menu.spread)
+    out = written / dram_rate + (c - written) / machine.l2_bytes_per_s
+    sums = (4 * grid.split + sizes.word) / sizes.word * c / machine.l2_bytes_per_s + 2 * device.gap_s
+    after = np.where(grid.split > 1, sums, 0.0)
+    if menu.hides_output:
+        dram_s = dram_s + out
+    else:
+        after = after + out
+    l2_s = l2_bytes / machine.l2_bytes_per_s / np.minimum(1, grid.per_sm)
+    return _Traffic(l2_bytes, fetched + written, l2_s, dram_s, after)
+
+
+def _join(menu: Library, compute_s: Array, traffic: _Traffic) -> Array:
+    p = menu.overlap
+    return np.asarray((compute_s**p + traffic.l2_s**p + traffic.dram_s**p) ** (1 / p))
+
+
+def _clock(machine: Machine, dtype: str, grid: _Grid, body_s: Array) -> Array:
+    """The share of the boost clock left: a tile that fetches more operands for each product draws more power."""
+    work = f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype
+    fetches = TILE / 2 * (1 / grid.tm + 1 / grid.tn)
+    return clock_share(machine, work, grid.blocks * grid.tm * grid.tn * grid.depth * fetches / body_s, body_s)
 
 
 def clock_share(machine: Machine, work: str, rate: Array, seconds: Array) -> Array:
@@ -227,11 +258,6 @@ def bound(compute_s: float, l2_s: float, dram_s: float, total_s: float) -> Bound
     """What a kernel waits for: the longest part, or latency when all parts together are under half."""
     longest, name = max((compute_s, "compute"), (l2_s, "L2"), (dram_s, "DRAM"))
     return name if longest >= total_s / 2 else "latency"  # type: ignore[return-value]
-
-
-def _candidates(menu: Library) -> tuple[Array, Array, Array]:
-    table = np.array([(a, b, s) for a, b in menu.tiles for s in menu.splits], float).T
-    return table[0], table[1], table[2]
 
 
 def _aligned(n: Array, k: Array, word: float) -> NDArray[np.bool_]:

@@ -50,9 +50,9 @@ class Row:
     passes: float = 1.0  # times the input is read; beyond the first from L2 if it holds the rows at work
 
 
-WARP_SOFTMAX = Row(25.0, 0.7)  # up to 1024 columns in registers: read once
-BLOCK_SOFTMAX = Row(410.0, 1.3, passes=2)  # maximum, sum and output; one of the later reads hits L1
-LAYER_NORM = Row(250.0, 1.3, passes=2)  # Welford statistics, output
+WARP_SOFTMAX = Row(33.0, 0.73)  # up to 1024 columns in registers: read once
+BLOCK_SOFTMAX = Row(45.0, 1.53, passes=2)  # maximum, sum and output; one of the later reads hits L1
+LAYER_NORM = Row(87.0, 1.58, passes=2)  # Welford statistics, output
 GROUP_NORM = Row(140.0, 0.3, passes=2)  # statistics by a wide block, then a pointwise kernel
 CHANNEL_NORM = Row(400.0, 0.05)  # batch norm in evaluation: a block per channel, over the batch's pixels
 """PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100, T4 and A100;
@@ -86,7 +86,7 @@ def rows(
     per_row = (row.clocks + row.clocks_per_element * columns) * WARPS / device.warps_per_sm
     resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // ROW_THREADS)
     compute = max(count / machine.sms, 1.0) * per_row / machine.clock_hz
-    at_work = machine.sms * resident * traffic.read / max(count, 1)
+    at_work = machine.sms * resident * (traffic.read + traffic.write) / max(count, 1)
     again = (row.passes - 1) * traffic.read
     spilled = again * min(1.0, max(0.0, at_work / machine.l2_bytes - 0.5)) * traffic.cold_read
     moved = Traffic(

@@ -1,119 +1,35 @@
 """The CPU at hand as an architecture file: dispatch, rates by op and bandwidth by level, measured in a minute.
 
-Every op is timed twice, once on next to nothing (its dispatch) and once on a size at which its
-arithmetic dominates, all of them in turn. Bandwidths are those that PyTorch's own ops reach.
+Every op is timed twice, once on next to nothing (its dispatch) and once on a size at which its arithmetic dominates,
+all of them in turn, on operands that the run before has left in the caches. Other work on the machine only ever adds
+to a time: what counts is the lower quartile of all runs. Bandwidths are those that PyTorch's own ops reach.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from mmsim.cpu.model import NATIVE, PACK, RELAYOUT, STEP, Hierarchy, Memory, operations, traffic, weight_words
 from mmsim.graph import Graph
 from mmsim.layer import Layer
-from mmsim.measure import machine
+from mmsim.measure import machine, pace
 from mmsim.measure.clock import Clock, clock_of
+from mmsim.measure.op_samples import FEW_ROWS, MANY_ROWS, STEPS, Make, free_samples, samples
 from mmsim.measure.session import Rule
 from mmsim.measure.subject import prepare
+from mmsim.measurement import spread
 from mmsim.problem import Problem
 
-RULE = Rule(repeats=60, least_runs=5, warmup_runs=2, warmup_s=0.0, budget_s=8.0)
-Make = Callable[[], tuple[nn.Module, Any]]
-
-
-class _Call(nn.Module):
-    """A function of tensors as a module."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *tensors: Tensor) -> Any:
-        return self.function(*tensors)
-
-
-def _call(function: Callable[..., Any], *shapes: tuple[int, ...]) -> Make:
-    return lambda: (_Call(function), tuple(torch.rand(shape) + 0.5 for shape in shapes))
-
-
-def _module(module: Callable[[], nn.Module], *shape: int) -> Make:
-    return lambda: (module().eval(), (torch.randn(shape),))
-
-
-MANY_ROWS, FEW_ROWS, STEPS = 256, 16, 33
-MAPS, ROWS = (1, 64, 48, 48), (128, 768)
-SMALL_MAPS, SMALL_ROWS = (1, 1, 4, 4), (1, 16)
-POINTWISE: dict[str, tuple[Callable[..., Any], int]] = {
-    "relu": (torch.relu, 1), "leaky_relu": (F.leaky_relu, 1), "gelu": (F.gelu, 1), "tanh": (torch.tanh, 1),
-    "sigmoid": (torch.sigmoid, 1), "silu": (F.silu, 1), "exp": (torch.exp, 1), "sqrt": (torch.sqrt, 1),
-    "pow": (lambda x: x.pow(3.0), 1), "add": (torch.add, 2), "mul": (torch.mul, 2), "div": (torch.div, 2),
-    "masked_fill": (lambda x, m: x.masked_fill(m > 1, 0.0), 2), "where": (lambda x, y: torch.where(x > y, x, y), 2),
-}  # fmt: skip
-
-
-def samples() -> dict[str, tuple[Make, Make]]:
-    """op -> (on next to nothing, on a size that its arithmetic fills)."""
-    found = {
-        name: (_call(function, *[SMALL_ROWS] * arity), _call(function, *[MAPS] * arity))
-        for name, (function, arity) in POINTWISE.items()
-    }
-
-    def pair(name: str, function: Callable[..., Any], small: tuple[int, ...], large: tuple[int, ...]) -> None:
-        found[name] = (_call(function, small), _call(function, large))
-
-    pair("max_pool2d", partial(F.max_pool2d, kernel_size=2), SMALL_MAPS, MAPS)
-    pair("avg_pool2d", partial(F.avg_pool2d, kernel_size=2), SMALL_MAPS, MAPS)
-    pair("adaptive_avg_pool2d", partial(F.adaptive_avg_pool2d, output_size=1), SMALL_MAPS, MAPS)
-    pair("softmax", partial(F.softmax, dim=-1), SMALL_ROWS, (1536, 128))
-    pair("sum", partial(torch.sum, dim=-1), SMALL_ROWS, ROWS)
-    pair("mean", partial(torch.mean, dim=-1), SMALL_ROWS, ROWS)
-    pair("amax", partial(torch.amax, dim=-1), SMALL_ROWS, ROWS)
-    pair("contiguous", lambda x: x.transpose(0, 1).contiguous(), (2, 4), ROWS)
-    pair("cat", lambda x: torch.cat([x, x], 1), SMALL_ROWS, ROWS)
-    pair("interpolate", partial(F.interpolate, scale_factor=2, mode="bilinear"), SMALL_MAPS, (1, 64, 24, 24))
-    modules: dict[str, tuple[Callable[[int], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
-        "layer_norm": (lambda n: nn.LayerNorm(n), SMALL_ROWS, ROWS),
-        "batch_norm": (lambda n: nn.BatchNorm2d(n), SMALL_MAPS, MAPS),
-        "group_norm": (lambda n: nn.GroupNorm(1, n), SMALL_MAPS, MAPS),
-        "instance_norm": (lambda n: nn.InstanceNorm2d(n), SMALL_MAPS, MAPS),
-        "linear": (lambda n: nn.Linear(n, n), SMALL_ROWS, (MANY_ROWS, 1024)),
-        PACK: (lambda n: nn.Linear(n, n), SMALL_ROWS, (FEW_ROWS, 1024)),
-        "conv1d": (lambda n: nn.Conv1d(n, n, 3, padding=1), (1, 1, 8), (1, 128, 512)),
-        "conv2d": (lambda n: nn.Conv2d(n, n, 3, padding=1), SMALL_MAPS, (1, 512, 14, 14)),
-        "conv3d": (lambda n: nn.Conv3d(n, n, 3, padding=1), (1, 1, 4, 4, 4), (1, 16, 48, 48, 48)),
-        "conv_transpose3d": (lambda n: nn.ConvTranspose3d(n, n, 2, 2), (1, 1, 4, 4, 4), (1, 16, 16, 16, 16)),
-        "lstm": (lambda n: nn.LSTM(n, n, batch_first=True), (1, 1, 16), (1, STEPS, 16)),
-        "gru": (lambda n: nn.GRU(n, n, batch_first=True), (1, 1, 16), (1, STEPS, 16)),
-    }
-    for name, (build, small, large) in modules.items():
-        channels = -1 if len(small) in (2,) or name in ("lstm", "gru") else 1
-        found[name] = (
-            _module(partial(build, small[channels]), *small),
-            _module(partial(build, large[channels]), *large),
-        )
-    conv = partial(nn.Conv2d, kernel_size=3, padding=1)
-    found[RELAYOUT] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 512, 512), 1, 512, 8, 8))
-    found[NATIVE] = (_module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 7, 7))
-    found["matmul"] = (_call(torch.matmul, (1, 4, 4), (1, 4, 4)), _call(torch.matmul, (12, 128, 64), (12, 64, 128)))
-    heads = [(1, 12, 128, 64)] * 3
-    found["scaled_dot_product_attention"] = (
-        _call(F.scaled_dot_product_attention, *[(1, 1, 2, 8)] * 3), _call(F.scaled_dot_product_attention, *heads),
-    )  # fmt: skip
-    found["embedding"] = (
-        lambda: (nn.Embedding(8, 8), (torch.zeros(1, 1, dtype=torch.long),)),
-        lambda: (nn.Embedding(30000, 768), (torch.randint(30000, (1, 256)),)),
-    )
-    return found
+RULE = Rule(repeats=60, least_runs=5, warmup_runs=2, warmup_s=0.0, budget_s=10.0)
+SWEEPS = Rule(repeats=15, least_runs=5, warmup_runs=1, warmup_s=0.0, budget_s=10.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,12 +69,13 @@ class Sample:
 
 def steps() -> int:
     """How often `calibrate` reports progress."""
-    return len(samples()) + len(caches()) + 1
+    return len(samples()) + len(caches()) + 2
 
 
 def calibrate(progress: Callable[[str], None] = lambda name: None) -> dict[str, Any]:
     """The architecture file of this CPU, as plain values for `mmsim.arch.spec.parse`."""
     clock = clock_of(torch.device("cpu"))
+    pace.keep_blocks()
     levels = []
     for level, size in caches():
         progress(level)
@@ -167,12 +84,50 @@ def calibrate(progress: Callable[[str], None] = lambda name: None) -> dict[str, 
     for name, (small, large) in samples().items():
         progress(name)
         pairs[name] = _sample(name, small), _sample(name, large)
-    view = _sample("view", _call(lambda x: x.view(-1), SMALL_ROWS))
+    free = [_sample(name, make) for name, make in free_samples().items()]
     progress("timing")
-    nothing = _in_turn([view, *(small for small, _ in pairs.values())], clock)
-    filled = _in_turn([large for _, large in pairs.values()], clock)
-    hierarchy = Hierarchy(tuple(levels))
-    beyond = {name: filled[much] - nothing[little] for name, (little, much) in pairs.items()}
+    before = pace.seconds(clock)
+    after_others, nothing = _in_turn([*free, *(small for small, _ in pairs.values())], clock)
+    others = geometric_mean(after_others[sample] / seconds for sample, seconds in nothing.items())
+    filled, _ = _in_turn([large for _, large in pairs.values()], clock)
+    progress("sweeping the caches")
+    swept = _codes([small for small, _ in pairs.values() if small.name not in RECURRENT], levels, clock)
+    codes = {"others": max(1.0, others)} | swept
+    after = pace.seconds(clock)
+    constants = _constants(pairs, nothing, after_others, filled, Hierarchy(tuple(levels)))
+    for sample in free:
+        constants.dispatch[sample.name] = [nothing[sample]]
+    constants.dispatch["free"] = [nothing[free[0]]]
+    means = [{key: geometric_mean(values) for key, values in table.items()} for table in constants.tables]
+    paces = {name: geometric_mean((before[name], after[name])) for name in before}
+    return _file(levels, means[0], means[1], codes, paces, clock.method)
+
+
+RECURRENT = ("lstm", "gru")
+
+
+@dataclass
+class _Constants:
+    """Seconds of dispatch and operations a second, by op and by family: several samples may speak of one."""
+
+    dispatch: dict[str, list[float]]
+    rates: dict[str, list[float]]
+
+    @property
+    def tables(self) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+        return self.dispatch, self.rates
+
+
+def _constants(
+    pairs: dict[str, tuple[Sample, Sample]],
+    nothing: dict[Sample, float],
+    after_others: dict[Sample, float],
+    filled: dict[Sample, float],
+    hierarchy: Hierarchy,
+) -> _Constants:
+    """What the times say: what is beyond dispatch is arithmetic, and for some ops the moving of their weights."""
+    pairs = dict(pairs)
+    beyond = {name: filled[much] - after_others[little] for name, (little, much) in pairs.items()}
     many, few = pairs["conv2d"][1], pairs.pop(RELAYOUT)[1]  # the same weights over many pixels and over few
     extra = (beyond["conv2d"] - many.moved_s(hierarchy)) - (beyond[RELAYOUT] - few.moved_s(hierarchy))
     folding = (many.operations - few.operations) / max(extra, 1e-7)
@@ -184,23 +139,19 @@ def calibrate(progress: Callable[[str], None] = lambda name: None) -> dict[str, 
     unfolded = pairs.pop(NATIVE)[1]
     rest = beyond[NATIVE] - unfolded.moved_s(hierarchy) - unfolded.operations / product
     unfolding = _words(unfolded) / max(rest, 0.1 * beyond[NATIVE])
-    dispatch: dict[str, list[float]] = {"free": [nothing[view]]}
-    rates: dict[str, list[float]] = {RELAYOUT: [moving], NATIVE: [unfolding], PACK: [packing]}
+    found = _Constants({}, {RELAYOUT: [moving], NATIVE: [unfolding], PACK: [packing]})
     for name, (little, much) in pairs.items():
-        if name in RECURRENT:  # products and gates at the rates of others, but every step is dispatched
-            dispatch[name] = [nothing[little]]
-            dispatch[f"{name}{STEP}"] = [max(beyond[name] / (STEPS - 1), 1e-7)]
+        kind = name.split()[0]
+        if kind in RECURRENT:  # products and gates at the rates of others, but every step is dispatched
+            found.dispatch[kind] = [nothing[little]]
+            found.dispatch[f"{kind}{STEP}"] = [max(beyond[name] / (STEPS - 1), 1e-7)]
             continue
-        for key in {name, much.family}:
-            dispatch.setdefault(key, []).append(max(nothing[little], 1e-7))
+        for key in {kind, much.family}:
+            found.dispatch.setdefault(key, []).append(max(nothing[little], 1e-7))
             if much.operations:
-                rate = product if name == "linear" else much.rate(beyond[name], hierarchy, moving)
-                rates.setdefault(key, []).append(rate)
-    means = [{key: geometric_mean(values) for key, values in table.items()} for table in (dispatch, rates)]
-    return _file(levels, means[0], means[1], clock.method)
-
-
-RECURRENT = ("lstm", "gru")
+                rate = product if kind == "linear" else much.rate(beyond[name], hierarchy, moving)
+                found.rates.setdefault(key, []).append(rate)
+    return found
 
 
 def _words(sample: Sample) -> float:
@@ -211,24 +162,71 @@ def _sample(name: str, make: Make) -> Sample:
     module, inputs = make()
     subject = prepare(module, inputs, {"": "head"}, "float32", torch.device("cpu"))
     layers = [layer for layer in subject.graph.layers if subject.graph.problems(layer)] or subject.graph.layers
-    chosen = next((layer for layer in layers if layer.kind == name), layers[-1])
+    chosen = next((layer for layer in layers if layer.kind == name.split()[0]), layers[-1])
     return Sample(name, chosen, subject.graph, partial(subject.captured, *subject.inputs))
 
 
-def _in_turn(every: Sequence[Sample], clock: Clock) -> dict[Sample, float]:
-    """Median seconds of each, run one after another as a network would: no op finds its own code and data warm."""
-    times: dict[Sample, list[float]] = {sample: [] for sample in every}
+def _in_turn(every: Sequence[Sample], clock: Clock) -> tuple[dict[Sample, float], dict[Sample, float]]:
+    """Seconds of each after all the others, and of each just run, which finds its code and data in the caches."""
 
-    def once() -> None:
-        for sample, seconds in times.items():
-            clock.mark(-1)
-            sample.run()
-            clock.mark(0)
-            seconds.append(clock.finish()[0][0])
+    def times() -> list[tuple[float, ...]]:
+        return [_twice(sample.run, clock) for sample in every]
 
     with torch.no_grad():
-        RULE.samples(once)
-    return {sample: median(seconds[RULE.warmup_runs :]) for sample, seconds in times.items()}
+        runs = RULE.samples(times)
+    firsts, seconds = zip(*(map(quiet, zip(*of_op, strict=True)) for of_op in zip(*runs, strict=True)), strict=True)
+    return dict(zip(every, firsts, strict=True)), dict(zip(every, seconds, strict=True))
+
+
+def _twice(run: Callable[[], Any], clock: Clock) -> tuple[float, ...]:
+    clock.mark(-1)
+    run()
+    clock.mark(0)
+    run()
+    clock.mark(1)
+    return tuple(clock.finish()[0])
+
+
+def _second(first: Callable[[], Any], run: Callable[[], Any], clock: Clock) -> float:
+    """Seconds of `run` after `first`."""
+    first()
+    clock.mark(-1)
+    run()
+    clock.mark(0)
+    return clock.finish()[0][0]
+
+
+def _codes(every: Sequence[Sample], levels: Sequence[Memory], clock: Clock) -> dict[str, float]:
+    """How many times longer dispatch takes where its code has left the caches: the mean over ops.
+
+    The caches are swept by writing three times what the last but one, and twice what the last one holds.
+    """
+    sizes = Hierarchy(tuple(levels)).caches
+    near, last = (torch.randn(int(times * size / 4)) for times, size in zip((3, 2), sizes, strict=True))
+    samples = every[:: max(1, len(every) // 12)]
+    other = every[-1].run
+
+    def times() -> list[tuple[float, ...]]:
+        found: list[tuple[float, ...]] = []
+        for sample in samples:
+            hot = _second(sample.run, sample.run, clock)
+            swept = _second(near.neg_, sample.run, clock)
+            all_gone = _second(last.neg_, sample.run, clock)
+            last.neg_()
+            own_gone = _second(other, sample.run, clock)
+            found.append((swept / hot, own_gone / hot, all_gone / hot))
+        return found
+
+    with torch.no_grad():
+        runs = SWEEPS.samples(times)
+    ratios = zip(*(map(quiet, zip(*of_op, strict=True)) for of_op in zip(*runs, strict=True)), strict=True)
+    names = ("swept", "own gone", "all gone")
+    return {name: max(1.0, geometric_mean(values)) for name, values in zip(names, ratios, strict=True)}
+
+
+def quiet(samples: Iterable[float]) -> float:
+    """The lower quartile: what a run takes when little else runs."""
+    return spread(list(samples)).p25
 
 
 def _read_rate(size: float | None, clock: Clock) -> float:
@@ -241,12 +239,7 @@ def _read_rate(size: float | None, clock: Clock) -> float:
 
 
 def _write_rate(size: float | None, clock: Clock) -> float:
-    """Bytes a second into fresh tensors of a quarter of a level (64 MiB for DRAM), two of them alive.
-
-    The largest block that the C library's heap keeps is freed first, as loading a network does: from
-    then on smaller ones are used again without page faults.
-    """
-    torch.empty(HEAP_BLOCK, dtype=torch.uint8)
+    """Bytes a second into fresh tensors of a quarter of a level (64 MiB for DRAM), two of them alive."""
     words = int((size / 4 if size is not None else 64 << 20) / 4)
 
     def fill(words: int) -> None:
@@ -255,9 +248,6 @@ def _write_rate(size: float | None, clock: Clock) -> float:
         del first
 
     return _rate(8 * words, partial(fill, words), partial(fill, 1), clock)
-
-
-HEAP_BLOCK = 31 << 20  # just under glibc's largest M_MMAP_THRESHOLD
 
 
 def _rate(size: float, run: Callable[[], Any], nothing: Callable[[], Any], clock: Clock) -> float:
@@ -269,7 +259,7 @@ def _rate(size: float, run: Callable[[], Any], nothing: Callable[[], Any], clock
             return clock.timed(lambda: [run() for _ in range(calls)]).device_s / calls
 
     samples = RULE.samples(lambda: (group(run), group(nothing)))
-    much, little = (median(times) for times in zip(*samples, strict=True))
+    much, little = map(quiet, zip(*samples, strict=True))
     return size / float(max(much - little, 0.2 * much))
 
 
@@ -290,7 +280,10 @@ def vector_words() -> int:
     return {"AVX512": 16, "AVX2": 8}.get(torch.backends.cpu.get_cpu_capability(), 4)
 
 
-def _file(levels: list[Memory], dispatch: dict[str, float], rates: dict[str, float], method: str) -> dict[str, Any]:
+def _file(
+    levels: list[Memory], dispatch: dict[str, float], rates: dict[str, float], codes: dict[str, float],
+    paces: dict[str, float], method: str,
+) -> dict[str, Any]:  # fmt: skip
     found = machine.describe(torch.device("cpu"))
     torch_version = machine.software()["torch"]
     measured = (
@@ -332,7 +325,11 @@ def _file(levels: list[Memory], dispatch: dict[str, float], rates: dict[str, flo
             "dispatch_s": {name: _rounded(value) for name, value in sorted(dispatch.items())},
             "operations_per_s": {name: _rounded(value) for name, value in sorted(rates.items())},
             "power_w": 4.0 * (found.threads or 1),
+            "code": {name: _rounded(value) for name, value in codes.items()},
+            "pace_s": {name: _rounded(value) for name, value in paces.items()},
             "sources": {
+                "code": f"{measured}; mean over ops of dispatch after other data filled the caches",
+                "pace_s": f"{measured}; before and after all this",
                 "threads": measured,
                 "vector_words": "torch.backends.cpu.get_cpu_capability",
                 "dispatch_s": f"{measured}; each op on next to nothing, {method}",

@@ -71,30 +71,41 @@ class CpuClock:
 
 
 class CudaClock:
-    """CUDA events between operations for the device, the host's own clock for dispatch.
+    """CUDA events for the device, the host's own clock for dispatch.
 
-    While the device keeps up with the host, the time between two events holds the gap between
-    kernels as well; `mmsim.measure.kernels` gives the kernels' own time.
+    A mark is two events: the operation before it ends at the first, the one after it begins at the second.
+    What lies between the two is what an event takes, and is taken off each operation, that holds one as well.
+    While the device keeps up with the host, an operation's time holds the wait for the host; the kernels' own
+    times are those of `mmsim.measure.kernels`.
+
+    Events are `external`: captured into a CUDA graph they become nodes of it, and each replay records them anew.
     """
 
     method = "CUDA events"
 
     def __init__(self) -> None:
-        self._events: list[torch.cuda.Event] = []
-        self._times: list[float] = []
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._times: list[tuple[float, float]] = []
+        self._stream: torch.cuda.Stream | None = None
 
     def mark(self, index: int) -> None:
-        event = _event()
-        event.record()
-        self._events.append(event)
-        self._times.append(time.perf_counter())
+        ended = time.perf_counter()
+        if index < 0:
+            self._stream, self._times = torch.cuda.current_stream(), []
+        if index + 1 == len(self._events):
+            self._events.append((_event(external=True), _event(external=True)))
+        first, second = self._events[index + 1]
+        first.record(self._stream)
+        second.record(self._stream)
+        self._times.append((ended, time.perf_counter()))
 
     def finish(self) -> tuple[list[float], list[float]]:
         torch.cuda.synchronize()
-        events, self._events = self._events, []
-        times, self._times = self._times, []
-        device = [before.elapsed_time(after) * 1e-3 for before, after in pairwise(events)]
-        return device, [after - before for before, after in pairwise(times)]
+        marks = self._events[: len(self._times)]
+        own = median(first.elapsed_time(second) for first, second in marks)
+        spans = [before[1].elapsed_time(after[0]) - own for before, after in pairwise(marks)]
+        host = [after[0] - before[1] for before, after in pairwise(self._times)]
+        return [max(0.0, span) * 1e-3 for span in spans], host
 
     def timed(self, run: Callable[[], Any]) -> Pass:
         before, after = _event(), _event()
@@ -107,8 +118,8 @@ class CudaClock:
         return Pass(before.elapsed_time(after) * 1e-3, time.perf_counter() - start)
 
 
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+def _event(*, external: bool = False) -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True, external=external)  # type: ignore[no-untyped-call]
 
 
 def clock_of(device: torch.device) -> Clock:

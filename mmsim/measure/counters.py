@@ -1,7 +1,7 @@
 """Micro-architectural counters and stalls by Nsight Compute, as the MMBench paper groups them, stage by stage.
 
-`ncu` runs one pass of one stage at a time; its clocks and caches are left as they are. Times never come
-from here: counters need replays.
+`ncu` watches one pass, in which each distinct layer of each stage is profiled once and counts as often as it occurs.
+Clocks and caches are left as they are. Times never come from here: counters need replays.
 """
 
 from __future__ import annotations
@@ -9,13 +9,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import msgspec
+from torch import fx
 
 from mmsim.errors import InputError
+from mmsim.graph import Graph
+from mmsim.measure import marks
 from mmsim.measurement import Source
+
+Row: TypeAlias = Mapping[str, str]
 
 DURATION = "gpu__time_duration.sum"
 METRICS = {
@@ -41,30 +51,78 @@ GROUPS = {
 }
 
 
-def counters(source: Source, batch: int, dtype: str, stages: Iterable[str]) -> dict[str, dict[str, float]]:
+NAME = "Kernel Name"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One layer to profile: where it stands among the operations, its stage, and how often the stage has its like."""
+
+    index: int
+    stage: str
+    times: int
+
+
+def samples(captured: fx.GraphModule, graph: Graph) -> list[Sample]:
+    """The first of all layers of a stage with the same op and the same problems, in order."""
+    layers = {layer.name: layer for layer in graph.layers}
+    alike: dict[Any, list[int]] = {}
+    for index, node in enumerate(marks.operations(captured)):
+        layer = layers.get(node.name)
+        if layer is not None and graph.problems(layer):
+            alike.setdefault((str(layer.stage), layer.op, graph.problems(layer)), []).append(index)
+    return sorted((Sample(found[0], key[0], len(found)) for key, found in alike.items()), key=lambda s: s.index)
+
+
+def counters(
+    source: Source, batch: int, dtype: str, wanted: Sequence[Sample], within_s: float = 120.0
+) -> dict[str, dict[str, float]]:
     """stage -> metric -> mean over its kernels, weighted by their time. Raises `InputError` without a usable `ncu`."""
     if shutil.which("ncu") is None:
         raise InputError("Nsight Compute (ncu) is not installed", field="--counters")
-    return {stage: parse(_ncu(source, batch, dtype, stage)) for stage in stages}
+    request = {"source": msgspec.to_builtins(source), "batch": batch, "dtype": dtype}
+    metrics = [DURATION, *(column for columns in GROUPS.values() for column in columns)]
+    text = _ncu(request, metrics, within_s)
+    unknown = set(re.findall(r"[a-z]+__[\w.]+", " ".join(re.findall(r"(?i)failed to find metric.*", text))))
+    if unknown:  # a chip or a version of ncu without it
+        text = _ncu(request, [metric for metric in metrics if metric not in unknown], within_s)
+    return parse(text, wanted)
 
 
-def parse(text: str) -> dict[str, float]:
-    """The table that ``ncu --csv --page raw`` prints: names, units, then a row a kernel.
+def parse(text: str, wanted: Sequence[Sample]) -> dict[str, dict[str, float]]:
+    """The table that ``ncu --csv --page raw`` prints: names, units, then a row a kernel; per stage.
 
-    Raises `InputError` for anything else, with what `ncu` said.
+    The first kernel is a marker, and stands before the kernels of each sample. Raises `InputError` for anything
+    else, with what `ncu` said.
     """
     lines = [line for line in text.splitlines() if line.startswith('"')]
     rows = list(csv.DictReader(io.StringIO("\n".join(lines))))[1:]  # the first row holds units
-    if not rows or DURATION not in rows[0]:
+    if not rows or DURATION not in rows[0] or NAME not in rows[0]:
         said = next((line for line in text.splitlines() if "ERR" in line), "no kernels")
         raise InputError(f"ncu gave no counters: {' '.join(said.split())[:200]}", field="--counters")
-    return {name: _weighted(rows, columns) for name, columns in GROUPS.items() if set(columns) <= set(rows[0])}
+    groups: list[list[Row]] = []
+    for row in rows:
+        if row[NAME] == rows[0][NAME]:
+            groups.append([])
+        else:
+            groups[-1].append(row)
+    if len(groups) != len(wanted):
+        raise InputError(f"ncu saw {len(groups)} layers of {len(wanted)}", field="--counters")
+    known = {name: columns for name, columns in GROUPS.items() if set(columns) <= set(rows[0])}
+    found: dict[str, dict[str, float]] = {}
+    for stage in dict.fromkeys(sample.stage for sample in wanted):
+        of_stage = [
+            (row, s.times) for s, group in zip(wanted, groups, strict=True) if s.stage == stage for row in group
+        ]
+        found[stage] = {name: _weighted(of_stage, columns) for name, columns in known.items()}
+    return found
 
 
-def _weighted(rows: list[Mapping[str, str]] | list[dict[str, str]], columns: tuple[str, ...]) -> float:
-    total = sum(_number(row[DURATION]) for row in rows)
-    sums = (_number(row[DURATION]) * sum(_number(row[column]) for column in columns) for row in rows)
-    return sum(sums) / total if total else 0.0
+def _weighted(rows: Sequence[tuple[Row, int]], columns: tuple[str, ...]) -> float:
+    weights = [times * _number(row[DURATION]) for row, times in rows]
+    values = (sum(_number(row[column]) for column in columns) for row, _ in rows)
+    total = sum(weights)
+    return sum(weight * value for weight, value in zip(weights, values, strict=True)) / total if total else 0.0
 
 
 def _number(text: str | None) -> float:
@@ -76,15 +134,14 @@ def _number(text: str | None) -> float:
     return value if value == value else 0.0
 
 
-def _ncu(source: Source, batch: int, dtype: str, stage: str) -> str:
-    import msgspec
-
-    names = [DURATION, *(column for columns in GROUPS.values() for column in columns)]
-    request = json.dumps({"source": msgspec.to_builtins(source), "batch": batch, "dtype": dtype, "stage": stage})
+def _ncu(request: Mapping[str, Any], metrics: Sequence[str], within_s: float) -> str:
     command = [
-        "ncu", "--csv", "--page", "raw", "--profile-from-start", "off", "--clock-control", "none",
-        "--cache-control", "none", "--metrics", ",".join(names),
-        sys.executable, "-m", "mmsim.measure.one_pass", request,
+        "ncu", "--csv", "--page", "raw", "--print-units", "base", "--profile-from-start", "off",
+        "--clock-control", "none", "--cache-control", "none", "--metrics", ",".join(metrics),
+        sys.executable, "-m", "mmsim.measure.one_pass", json.dumps(request),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=within_s)
+    except subprocess.TimeoutExpired:
+        raise InputError(f"ncu took more than {within_s:g} s", field="--counters") from None
     return done.stdout + done.stderr

@@ -1,57 +1,126 @@
-"""What a device tells beside times: kernels and copies, energy, encoders on streams, counters."""
+"""What a device tells beside times: kernels and copies, system metrics, energy, encoders on streams, counters."""
 
 from __future__ import annotations
 
-import msgspec
+import shutil
 
-from mmsim.measure.counters import counters
+import msgspec
+import torch
+
+from mmsim.errors import InputError
+from mmsim.measure.counters import counters, samples
 from mmsim.measure.energy import energy
 from mmsim.measure.kernels import profile
+from mmsim.measure.machine import gpu
 from mmsim.measure.programs import runner
-from mmsim.measure.session import Options, Rule, parts
+from mmsim.measure.session import Notes, Options, Rule, parts
 from mmsim.measure.streams import concurrent
 from mmsim.measure.subject import Subject
-from mmsim.measurement import Kernels, LayerTime, Measurement, Spread
+from mmsim.measurement import Kernels, LayerTime, Measurement, Spread, StageTime, System
 
 COMPILED = "a compiled program has no layers: times of the whole and of its stages alone"
-IN_GRAPH = "layers are the kernels' own times, profiled op by op: a CUDA graph launches the same kernels"
+BY_PROFILER = "layers are the kernels' own times, profiled op by op: a CUDA graph launches the same kernels"
 
 
-def detailed(
-    subject: Subject, measured: Measurement, rule: Rule, options: Options, *, streams: bool, counted: bool
-) -> Measurement:
-    """`measured` with what this device can tell; `streams` and `counted` (by ncu) take longer and are asked for."""
+def check(device: torch.device, options: Options) -> None:
+    """Refuse what this device cannot tell before anything runs."""
+    if options.counted and device.type != "cuda":
+        raise InputError("counters are those of a GPU: it needs --device cuda", field="--counters")
+    if options.counted and shutil.which("ncu") is None:
+        raise InputError("Nsight Compute (ncu) is not installed", field="--counters")
+    if options.streams and device.type != "cuda":
+        raise InputError("encoders run side by side on CUDA streams: it needs --device cuda", field="--streams")
+
+
+def detailed(subject: Subject, measured: Measurement, rule: Rule, options: Options) -> Measurement:
+    """`measured` with what this device can tell beside times; what fails is left out, with a note why."""
+    network = subject
     if options.source.only is not None:
         subject = parts(subject, (options.source.only,))[0]
-    on_gpu = subject.device.type == "cuda"
-    kernels = profile(subject) if on_gpu and options.mode != "compiled" else None
-    notes = [*measured.notes, *([COMPILED] if options.mode == "compiled" else [])]
-    if options.mode == "graph" and kernels is not None:
-        measured = _in_graph(measured, kernels)
-        notes.append(IN_GRAPH)
+    notes = Notes([*measured.notes, *([COMPILED] if options.mode == "compiled" else [])])
+    kernels = None
+    if subject.device.type == "cuda" and options.mode != "compiled":
+        kernels = notes.attempt("kernels", lambda: profile(subject))
+    if kernels is not None and not measured.layers:
+        measured = _by_kernels(subject, measured, kernels)
+        notes.lines.append(BY_PROFILER)
+    busy = None
+    used = None
+    if options.full:
+        used = notes.attempt("energy", lambda: energy(runner(subject, options.mode), subject.device))
+        busy = notes.attempt("the driver's utilization", lambda: _busy_by_driver(subject.device))
+    both = notes.attempt("streams", lambda: concurrent(subject, rule, options.mode)) if options.streams else None
+    found = None
+    if options.counted:
+        wanted = samples(network.captured, network.graph)
+        found = notes.attempt("counters", lambda: counters(options.source, options.batch, options.dtype, wanted))
+    stages = {name: _with_kernels(subject, name, stage, kernels) for name, stage in measured.stages.items()}
+    measured = msgspec.structs.replace(measured, kernels=kernels, stages=stages)
     return msgspec.structs.replace(
         measured,
-        kernels=kernels,
-        energy=energy(runner(subject, options.mode), subject.device),
-        concurrent=concurrent(subject, rule) if streams else None,
-        counters=counters(options.source, options.batch, options.dtype, measured.stages) if counted else {},
-        notes=notes,
+        system=system(measured, busy),
+        energy=used,
+        concurrent=both,
+        counters={stage: values for stage, values in (found or {}).items() if stage in stages},
+        notes=notes.lines,
     )
 
 
-def _in_graph(measured: Measurement, kernels: Kernels) -> Measurement:
-    """Layers by their kernels alone: events between ops would hold the host's gaps, which a graph has not."""
+def system(measured: Measurement, busy_by_driver: float | None = None) -> System:
+    """The system metrics of a measurement, from its times, kernels and memory."""
+    kernels, memory = measured.kernels, measured.memory
+    worked = kernels.device_s if kernels else measured.device_s.median
+    if measured.machine.kind == "cuda" and measured.mode != "eager":
+        worked = measured.device_s.median  # events around one launch: the device waits for nothing between
+    return System(
+        busy=min(1.0, worked / measured.wall_s.median),
+        macs_per_s=measured.macs / measured.wall_s.median,
+        copies=sum(kernels.copies.values()) if kernels else 0,
+        copy_bytes=kernels.copy_bytes if kernels else 0,
+        copy_s=kernels.copy_s if kernels else 0.0,
+        synchronisations=sum(stage.synchronisations for stage in measured.stages.values()),
+        memory_bytes=memory.total_bytes if memory else None,
+        busy_by_driver=busy_by_driver,
+    )
 
-    def timed(layer: LayerTime) -> LayerTime:
-        seconds = kernels.layers_s.get(layer.name, 0.0)
-        return msgspec.structs.replace(layer, device_s=Spread(seconds, seconds, seconds, seconds, 1), host_s=0.0)
 
-    layers = [timed(layer) for layer in measured.layers]
+def _busy_by_driver(device: torch.device) -> float | None:
+    """What NVML says just after many passes."""
+    nvml = gpu(device) if device.type == "cuda" else None
+    rates = nvml.ask("nvmlDeviceGetUtilizationRates") if nvml is not None else None
+    return rates.gpu / 100 if rates is not None else None
+
+
+def _with_kernels(subject: Subject, name: str, stage: StageTime, kernels: Kernels | None) -> StageTime:
+    """The kernels that a stage launched, its copies between host and device and its waits, as the profiler saw them."""
+    if kernels is None:
+        return stage
+
+    def count(table: dict[str, int]) -> int:
+        return sum(table.get(layer.name, 0) for layer in subject.graph.layers if str(layer.stage) == name)
+
+    return msgspec.structs.replace(
+        stage,
+        dispatches=count(kernels.launches),
+        copies=count(kernels.copies),
+        synchronisations=count(kernels.synchronisations),
+    )
+
+
+def _by_kernels(subject: Subject, measured: Measurement, kernels: Kernels) -> Measurement:
+    """Layers by their kernels alone, where events inside a CUDA graph could not be had."""
+
+    def timed(seconds: float) -> Spread:
+        return Spread(seconds, seconds, seconds, seconds, 1)
+
+    layers = [
+        LayerTime(la.id, la.name, la.op, str(la.stage), timed(kernels.layers_s.get(la.name, 0.0)), 0.0)
+        for la in subject.graph.layers if str(la.stage) in measured.stages
+    ]  # fmt: skip
     sums = {name: sum(la.device_s.median for la in layers if la.stage == name) for name in measured.stages}
-    whole = sum(sums.values())
     return msgspec.structs.replace(
         measured,
         layers=layers,
-        layers_s=Spread(whole, whole, whole, whole, 1),
+        layers_s=timed(sum(sums.values())),
         stages={name: msgspec.structs.replace(s, layers_s=sums[name]) for name, s in measured.stages.items()},
     )

@@ -1,15 +1,17 @@
-"""Energy of one pass, from the device's own counter over many passes: NVML on NVIDIA, RAPL on a CPU that shows it."""
+"""Energy of one pass over many passes: NVML on NVIDIA, RAPL on a CPU that shows it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 
-from mmsim.measure.machine import nvml_handle
+from mmsim.measure.machine import gpu
 from mmsim.measurement import Energy
 
 LEAST_S = 3.0
@@ -17,24 +19,36 @@ LEAST_S = 3.0
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
 
+@dataclass(frozen=True)
+class Meter:
+    """Reads joules since some moment, or else (`is_power`) the watts of now."""
+
+    read: Callable[[], float]
+    method: str
+    is_power: bool = False
+
+
 def energy(run: Callable[[], Any], device: torch.device) -> Energy | None:
-    """Repeat passes for at least `LEAST_S`; None where the device has no counter that we may read."""
-    counter = _nvml() if device.type == "cuda" else _rapl()
-    if counter is None:
+    """Repeat passes for at least `LEAST_S`; None where the device has no meter that we may read."""
+    meter = _nvml(device) if device.type == "cuda" else _rapl()
+    if meter is None:
         return None
-    joules, method = counter
     _wait(device)
-    start, before, passes = time.perf_counter(), joules(), 0
+    start, passes, readings = time.perf_counter(), 0, [meter.read()]
     while time.perf_counter() - start < LEAST_S:
         run()
         passes += 1
         if passes % 16 == 0:
             _wait(device)  # the queue must not run ahead of the clock
+            if meter.is_power:
+                readings.append(meter.read())
     _wait(device)
-    seconds, used = time.perf_counter() - start, joules() - before
-    if used <= 0:  # RAPL's counter wrapped
+    seconds = time.perf_counter() - start
+    readings.append(meter.read())
+    joules = fmean(readings[1:]) * seconds if meter.is_power else readings[-1] - readings[0]
+    if joules <= 0:  # RAPL's counter wrapped
         return None
-    return Energy(used / passes, used / seconds, method, passes)
+    return Energy(joules / passes, joules / seconds, meter.method, passes)
 
 
 def _wait(device: torch.device) -> None:
@@ -42,21 +56,21 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _nvml() -> tuple[Callable[[], float], str] | None:
-    found = nvml_handle()
-    if found is None:
+def _nvml(device: torch.device) -> Meter | None:
+    """The energy counter where there is one (Volta and later), else the power, averaged."""
+    nvml = gpu(device)
+    if nvml is None:
         return None
-    pynvml, handle = found
-    try:
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except pynvml.NVMLError:
-        return None
-    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) * 1e-3, "NVML total energy, idle included"
+    if nvml.ask("nvmlDeviceGetTotalEnergyConsumption") is not None:
+        return Meter(lambda: nvml.ask("nvmlDeviceGetTotalEnergyConsumption") * 1e-3, "NVML total energy, idle included")
+    if nvml.ask("nvmlDeviceGetPowerUsage") is not None:
+        return Meter(lambda: nvml.ask("nvmlDeviceGetPowerUsage") * 1e-3, "NVML power, averaged, idle included", True)
+    return None
 
 
-def _rapl() -> tuple[Callable[[], float], str] | None:
+def _rapl() -> Meter | None:
     try:
         int(RAPL.read_text())
     except (OSError, ValueError):
         return None
-    return lambda: int(RAPL.read_text()) * 1e-6, "RAPL package energy, everything on the package included"
+    return Meter(lambda: int(RAPL.read_text()) * 1e-6, "RAPL package energy, everything on the package included")

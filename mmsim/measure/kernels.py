@@ -13,8 +13,9 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import fx
@@ -35,16 +36,22 @@ CLASSES = (
 BINS = ((10e-6, "<10 us"), (50e-6, "10-50 us"), (100e-6, "50-100 us"), (float("inf"), ">=100 us"))
 """Sizes of kernels by their device time, as in the paper's figure 12."""
 WAITS = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize")
+DEVICE, RUNTIME = ("kernel", "gpu_memcpy", "gpu_memset"), ("cuda_runtime", "cuda_driver")
+"""Categories of the profiler's events: what the device does, and the calls that make it."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel or copy on the device: its layer is None where no range holds the call that launched it."""
+    """What one call had the device do, or that it waited: `kind` is ``kernel``, ``copy`` or ``wait``.
+
+    Its layer is None where no range holds the call. A copy is one between host and device.
+    """
 
     name: str
     seconds: float
     layer: str | None
-    is_copy: bool = False
+    kind: Literal["kernel", "copy", "wait"] = "kernel"
+    bytes: int = 0
 
 
 def kernel_class(name: str) -> str:
@@ -56,13 +63,13 @@ def kernel_class(name: str) -> str:
     return next((found for found, words in CLASSES if any(word in name for word in words)), "Other")
 
 
+@lru_cache(maxsize=1)
 def profile(subject: Subject, passes: int = 3) -> Kernels:
-    """The kernels of one pass on a CUDA device, means of some passes after warm-up."""
+    """The kernels of one pass on a CUDA device, means of some passes after warm-up; kept for the last subject."""
     program = annotated(subject.captured)
-    events = record(lambda: program(*subject.inputs), passes, cuda=True)
-    launches = mapped(events, device=True)
+    launches = mapped(record(lambda: program(*subject.inputs), passes, cuda=True), device=True)
     ops = {layer.name: layer.op for layer in subject.graph.layers}
-    return summed(launches, ops, passes, waits=sum(event.get("name") in WAITS for event in events))
+    return summed(launches, ops, passes)
 
 
 def annotated(captured: fx.GraphModule) -> fx.GraphModule:
@@ -88,7 +95,7 @@ def record(run: Callable[[], Any], passes: int, *, cuda: bool) -> list[Event]:
     with torch.no_grad():
         for _ in range(2):
             run()
-        with torch.profiler.profile(activities=kinds) as profiler:
+        with torch.profiler.profile(activities=kinds, acc_events=True) as profiler:
             for _ in range(passes):
                 run()
             if cuda:
@@ -101,26 +108,37 @@ def record(run: Callable[[], Any], passes: int, *, cuda: bool) -> list[Event]:
 
 
 def mapped(events: Iterable[Event], *, device: bool) -> list[Launch]:
-    """Every kernel and copy with its layer; on a CPU (`device` false) the outermost ops stand for kernels."""
+    """Every kernel, copy and wait with its layer; on a CPU (`device` false) the outermost ops stand for kernels."""
     events = [event for event in events if event.get("ph") == "X"]
-    ranges = _Ranges(e for e in events if e.get("cat") == "user_annotation" and e["name"].startswith(PREFIX))
+    calls = {_correlation(e): e for e in events if e.get("cat") in RUNTIME}
+    marked = (e for e in events if e.get("cat") == "user_annotation" and e["name"].startswith(PREFIX))
+    ranges = _Ranges(marked, calls.values())
     if not device:
         return [Launch(e["name"], e["dur"] / 1e6, ranges.around(e)) for e in _outermost(events)]
-    calls = {_correlation(e): e for e in events if e.get("cat") in ("cuda_runtime", "cuda_driver")}
     found = []
     for event in events:
-        kind = event.get("cat")
-        if kind in ("kernel", "gpu_memcpy", "gpu_memset"):
+        if event.get("cat") in DEVICE:
             call = calls.get(_correlation(event))
-            layer = ranges.around(call) if call is not None else None
-            found.append(Launch(event["name"], event["dur"] / 1e6, layer, kind == "gpu_memcpy"))
+            found.append(_launch(event, ranges.around(call) if call is not None else None))
+        elif event["name"] in WAITS and (layer := ranges.around(event)) is not None:  # else the profiler's own
+            found.append(Launch(event["name"], event["dur"] / 1e6, layer, "wait"))
     return found
 
 
-def summed(launches: Iterable[Launch], ops: Mapping[str, str], passes: int, waits: int = 0) -> Kernels:
+def _launch(event: Event, layer: str | None) -> Launch:
+    """A kernel, or a copy as CUPTI names it: ``Memcpy HtoD (Pageable -> Device)``."""
+    name, seconds = event["name"], event["dur"] / 1e6
+    if event["cat"] == "gpu_memcpy" and "DtoD" not in name:
+        return Launch(name, seconds, layer, "copy", int(event.get("args", {}).get("bytes", 0)))
+    return Launch(name, seconds, layer)
+
+
+def summed(launches: Iterable[Launch], ops: Mapping[str, str], passes: int) -> Kernels:
     """Sums over launches, per pass; `ops` gives each layer's op."""
-    kernels = [launch for launch in launches if not launch.is_copy]
-    copies = [launch for launch in launches if launch.is_copy]
+    groups: dict[str, list[Launch]] = {"kernel": [], "copy": [], "wait": []}
+    for launch in launches:
+        groups[launch.kind].append(launch)
+    kernels, copies = groups["kernel"], groups["copy"]
     whole = sum(kernel.seconds for kernel in kernels)
     sizes = _by(kernels, lambda kernel: next(name for limit, name in BINS if kernel.seconds < limit))
     return Kernels(
@@ -132,10 +150,17 @@ def summed(launches: Iterable[Launch], ops: Mapping[str, str], passes: int, wait
         by_name=_per(_by(kernels, lambda kernel: kernel.name[:120]), passes),
         layers_s=_per(_by([k for k in kernels if k.layer is not None], lambda kernel: kernel.layer or ""), passes),
         unmapped_share=sum(k.seconds for k in kernels if k.layer is None) / whole if whole else 0.0,
-        copies=round(len(copies) / passes),
+        launches=_counts(kernels, passes),
+        copies=_counts(copies, passes),
         copy_s=sum(copy.seconds for copy in copies) / passes,
-        synchronisations=round(waits / passes),
+        copy_bytes=round(sum(copy.bytes for copy in copies) / passes),
+        synchronisations=_counts(groups["wait"], passes),
     )
+
+
+def _counts(launches: Iterable[Launch], passes: int) -> dict[str, int]:
+    """Launches of each layer in a pass; what belongs to no layer stands under ``""``."""
+    return {name: round(n / passes) for name, n in Counter(la.layer or "" for la in launches).items() if n >= passes}
 
 
 def _by(kernels: Iterable[Launch], key: Callable[[Launch], str]) -> dict[str, float]:
@@ -154,19 +179,24 @@ def _correlation(event: Event) -> Any:
 
 
 class _Ranges:
-    """The layers' ranges of each thread; those of one thread follow one another."""
+    """The layers' ranges of each thread; those of one thread follow one another.
 
-    def __init__(self, ranges: Iterable[Event]) -> None:
+    Where CUPTI's calls name threads otherwise than the host does, the only thread with ranges made them all.
+    """
+
+    def __init__(self, ranges: Iterable[Event], calls: Iterable[Event] = ()) -> None:
         self.of_thread: dict[Any, list[tuple[float, float, str]]] = defaultdict(list)
         for event in ranges:
             span = (event["ts"], event["ts"] + event["dur"], event["name"].removeprefix(PREFIX))
             self.of_thread[event.get("tid")].append(span)
         for spans in self.of_thread.values():
             spans.sort()
+        named_alike = any(call.get("tid") in self.of_thread for call in calls)
+        self.of_any = [] if named_alike or len(self.of_thread) != 1 else next(iter(self.of_thread.values()))
 
     def around(self, event: Event) -> str | None:
         """The layer in whose range an event begins."""
-        spans = self.of_thread.get(event.get("tid"), [])
+        spans = self.of_thread.get(event.get("tid"), self.of_any)
         index = bisect_right(spans, (event["ts"], float("inf"), "")) - 1
         return spans[index][2] if index >= 0 and event["ts"] <= spans[index][1] else None
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib import metadata
+import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from mmsim import __version__
@@ -32,14 +34,21 @@ def use_threads(threads: int | None) -> None:
 
 def describe(device: torch.device) -> Machine:
     """The machine as found now."""
-    return _cuda() if device.type == "cuda" else _cpu()
+    return _cuda(device) if device.type == "cuda" else _cpu()
 
 
 def software() -> dict[str, str]:
-    """Versions of what ran."""
+    """Versions of what ran, and the settings of torch that choose a GPU's kernels, as found."""
     found = {"python": platform.python_version(), "torch": str(torch.__version__), "mmsim": __version__}
-    if torch.version.cuda:
-        found |= {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
+    if torch.cuda.is_available():
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        found |= {
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(cudnn.version()),  # type: ignore[no-untyped-call]
+            "float32 convolutions": str(cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
+            "float32 products": str(matmul.fp32_precision),
+            "cudnn.benchmark": str(cudnn.benchmark),
+        }
     return found
 
 
@@ -57,40 +66,87 @@ def _cpu() -> Machine:
     )
 
 
-def _cuda() -> Machine:
-    properties = torch.cuda.get_device_properties(0)
-    driver, clocks, limit = None, {}, None
-    nvml = nvml_handle()
-    if nvml is not None:
-        pynvml, handle = nvml
-        driver = str(pynvml.nvmlSystemGetDriverVersion())
-        clocks = {
-            "sm": float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM)),
-            "memory": float(pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM)),
-        }
-        limit = pynvml.nvmlDeviceGetPowerManagementLimit(handle) / 1000
-    return Machine(
-        kind="cuda",
-        name=properties.name,
-        threads=torch.get_num_threads(),
-        memory_bytes=properties.total_memory,
-        driver=driver,
-        clocks_mhz=clocks,
-        power_limit_w=limit,
+def _cuda(device: torch.device) -> Machine:
+    properties = torch.cuda.get_device_properties(device)
+    found = Machine(
+        kind="cuda", name=properties.name, threads=torch.get_num_threads(), memory_bytes=properties.total_memory
     )
+    nvml = gpu(device)
+    return msgspec.structs.replace(found, **(_asked(nvml) if nvml is not None else _smi()))
 
 
-def nvml_handle() -> tuple[Any, Any] | None:
-    """(pynvml, handle of GPU 0), or None where NVML is not installed or refuses."""
+def _asked(nvml: Nvml) -> dict[str, Any]:
+    """What NVML says of the driver, the clocks, and what holds them down."""
+    clocks = {name: nvml.ask("nvmlDeviceGetClockInfo", kind) for name, kind in (("sm", 1), ("memory", 2))}
+    limit, reasons = nvml.ask("nvmlDeviceGetPowerManagementLimit"), nvml.ask("nvmlDeviceGetCurrentClocksEventReasons")
+    driver = nvml.library.nvmlSystemGetDriverVersion()
+    return {
+        "driver": driver.decode() if isinstance(driver, bytes) else str(driver),
+        "clocks_mhz": {name: float(mhz) for name, mhz in clocks.items() if mhz is not None},
+        "power_limit_w": None if limit is None else limit / 1000,
+        "throttled": [name for bit, name in THROTTLES.items() if (reasons or 0) & bit],
+    }
+
+
+def _smi() -> dict[str, Any]:
+    """The same by ``nvidia-smi``, where nvidia-ml-py is not installed; nothing without it."""
+    query = [
+        "nvidia-smi",
+        "--query-gpu=driver_version,clocks.sm,clocks.mem,power.limit",
+        "--format=csv,noheader,nounits",
+    ]
     try:
-        metadata.version("nvidia-ml-py")
+        done = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20)
+        driver, sm, memory, limit = (part.strip() for part in done.stdout.splitlines()[0].split(","))
+        clocks = {"sm": float(sm), "memory": float(memory)}
+        return {"driver": driver, "clocks_mhz": clocks, "power_limit_w": float(limit)}
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return {}
+
+
+THROTTLES = {
+    0x4: "software power cap", 0x8: "hardware slowdown", 0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown", 0x80: "hardware power brake",
+}  # fmt: skip
+"""Bits of NVML's clocks event reasons (nvml.h) that mean a lower clock than asked for."""
+
+
+@dataclass(frozen=True)
+class Nvml:
+    """NVML and the handle of one GPU."""
+
+    library: Any
+    handle: Any
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """What the GPU answers to a call, None where it does not support it."""
+        try:
+            return getattr(self.library, name)(self.handle, *arguments)
+        except (self.library.NVMLError, AttributeError):
+            return None
+
+
+def gpu(device: torch.device) -> Nvml | None:
+    """NVML for this CUDA device, or None where nvidia-ml-py is not installed or the driver's library is not there."""
+    try:
         import pynvml
 
         pynvml.nvmlInit()
-        return pynvml, pynvml.nvmlDeviceGetHandleByIndex(0)
-    except (ImportError, metadata.PackageNotFoundError):
+        uuid = str(torch.cuda.get_device_properties(device).uuid)
+        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}"))
+    except ImportError:
         return None
-    except Exception:  # NVML has an error class a code: a machine without the driver's library
+    except Exception:  # NVML has an error class a code
+        return _first_gpu()
+
+
+def _first_gpu() -> Nvml | None:
+    """Where the driver knows no such id, as in some containers."""
+    import pynvml
+
+    try:
+        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
+    except pynvml.NVMLError:
         return None
 
 

@@ -12,16 +12,16 @@ from mmsim.measure.subject import Subject
 from mmsim.measurement import Mode
 
 COLD_BYTES = 256 << 20
-"""Written between two cold passes: several times the last cache of any device known to mmsim (H200: 50 MiB)."""
+"""Written between two cold passes, or four times the device's L2 where that is more (H200: 60 MB of L2)."""
 
 
 def runner(subject: Subject, mode: Mode) -> Callable[[], Any]:
     """A function that makes one pass. Raises `InputError` for a CUDA graph on a CPU."""
     program, inputs = subject.captured, subject.inputs
     if mode == "graph":
-        if subject.device.type != "cuda":
-            raise InputError("a CUDA graph needs --device cuda", field="--mode")
-        return _graph(subject).replay
+        return _graph(subject)
+    if mode == "compiled":
+        torch._dynamo.reset()  # forget what was compiled before: its memory, and the limit on compiling again
     called = torch.compile(program) if mode == "compiled" else program
 
     def run() -> Any:
@@ -31,31 +31,50 @@ def runner(subject: Subject, mode: Mode) -> Callable[[], Any]:
     return run
 
 
-def _graph(subject: Subject) -> torch.cuda.CUDAGraph:
-    """The program as a CUDA graph, warmed up on a side stream as PyTorch's notes on graphs ask for."""
+def _graph(subject: Subject) -> Callable[[], None]:
+    waiting = next((layer.name for layer in subject.graph.layers if layer.attr("sync")), None)
+    if waiting and subject.device.type == "cuda":  # found out in a capture, it would leave the allocator in one
+        raise InputError(f"a CUDA graph cannot wait for a value on the host, as {waiting} does", field="--mode")
+    return captured(lambda: subject.captured(*subject.inputs), subject.device)
+
+
+def captured(run: Callable[[], Any], device: torch.device) -> Callable[[], None]:
+    """What replays `run` as a CUDA graph, warmed up on a side stream as PyTorch's notes on graphs ask for.
+
+    Raises `InputError` for a program that cannot be captured, and on a CPU.
+    """
+    if device.type != "cuda":
+        raise InputError("a CUDA graph needs --device cuda", field="--mode")
+    before = torch.cuda.current_stream()
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    side.wait_stream(torch.cuda.current_stream())
+    side.wait_stream(before)
     with torch.cuda.stream(side), torch.no_grad():
         for _ in range(3):
-            subject.captured(*subject.inputs)
-    torch.cuda.current_stream().wait_stream(side)
+            run()
+    before.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
         with torch.cuda.graph(graph), torch.no_grad():
-            subject.captured(*subject.inputs)
+            run()
     except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+        torch.cuda.set_stream(before)  # `torch.cuda.graph` leaves its own behind where the capture cannot be ended
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"this network cannot be captured as a CUDA graph: {reason}", field="--mode") from error
-    return graph
+    return graph.replay
 
 
 def flusher(device: torch.device, cache: Literal["warm", "cold"]) -> Callable[[], None]:
     """What to do before each pass: nothing, or write more than any cache holds."""
     if cache == "warm":
         return lambda: None
-    buffer = torch.randn(COLD_BYTES // 4, device=device)
+    size = COLD_BYTES
+    if device.type == "cuda":
+        size = max(size, 4 * torch.cuda.get_device_properties(device).L2_cache_size)
+    buffer = torch.randn(size // 4, device=device)
 
     def flush() -> None:
-        buffer.mul_(-1.0)
+        buffer.neg_()
 
     return flush

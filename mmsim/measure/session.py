@@ -7,20 +7,21 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
-import torch
 from torch import fx
 
 from mmsim.errors import InputError
-from mmsim.measure import machine, marks
+from mmsim.measure import machine, marks, pace
 from mmsim.measure.clock import Clock, Pass, clock_of
 from mmsim.measure.memory import peak
 from mmsim.measure.programs import flusher, runner
 from mmsim.measure.subject import Subject
 from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Mode, Source, Spread, StageTime, spread
 from mmsim.size import concrete
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,6 @@ class Rule:
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
     """As `timeit` does: no collection falls into a timed run."""
-    gc.collect()
     was = gc.isenabled()
     gc.disable()
     try:
@@ -79,7 +79,11 @@ def _no_garbage_collection() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure, and what the file says about how it came to be."""
+    """What to measure, and what the file says about how it came to be.
+
+    Beside the whole and its layers, `full` has every stage alone and the energy; `streams` and `counted`
+    (by ncu) are asked for one by one.
+    """
 
     batch: int
     dtype: str
@@ -87,21 +91,29 @@ class Options:
     command: str = ""
     mode: Mode = "eager"
     cache: Literal["warm", "cold"] = "warm"
+    full: bool = True
+    streams: bool = False
+    counted: bool = False
 
 
 def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     """Time `subject`: every layer, every stage alone, the whole network; ``options.source.only`` keeps one stage.
 
     Passes with a mark after every layer alternate with passes of the program as it is. A compiled
-    program has no layers to time. Raises `InputError` when no layer belongs to the stage, and for a
-    mode that the device lacks.
+    program has no layers to time. What fails beside the whole is left out, and its reason stands in the notes.
+    Raises `InputError` when no layer belongs to the stage, and for a mode that the device lacks.
     """
     if options.source.only is not None:
         subject = parts(subject, (options.source.only,))[0]
     clock = clock_of(subject.device)
-    passes = _passes(subject, clock, rule, options)
-    layers = [] if options.mode == "compiled" else _layer_times(subject, [p.layers for p in passes])
+    if subject.device.type == "cpu":
+        pace.keep_blocks()
+    notes = Notes(list(subject.notes))
+    passes = _passes(subject, clock, rule, options, notes)
+    layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
+    paces = pace.seconds(clock) if subject.device.type == "cpu" else {}
     whole = subject.graph.totals()
+    found = machine.describe(subject.device)
     return Measurement(
         format=FORMAT,
         version=VERSION,
@@ -111,7 +123,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         dtype=options.dtype,
         source=options.source,
         mode=options.mode,
-        machine=machine.describe(subject.device),
+        machine=found,
         software=machine.software(),
         command=options.command,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -120,15 +132,37 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         macs=concrete(whole.macs),
         wall_s=spread([p.plain.wall_s for p in passes]),
         device_s=spread([p.plain.device_s for p in passes]),
-        layers_s=spread([sum(p.layers[0]) for p in passes]),
-        host_s=spread([sum(p.layers[1]) for p in passes]),
+        layers_s=spread([sum(p.layers[0]) if p.layers else 0.0 for p in passes]),
+        host_s=spread([sum(p.layers[1]) if p.layers else 0.0 for p in passes]),
         layers=layers,
-        stages=_stage_times(subject, layers, clock, rule, options),
-        memory=peak(subject.captured, subject.inputs, subject.device),
+        stages=_stage_times(subject, layers, clock, rule, options, notes),
+        memory=notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device)),
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
-        notes=list(subject.notes),
+        pace_s=paces,
+        notes=notes.lines,
     )
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a reader of the measurement should know, and what could not be measured and why."""
+
+    lines: list[str]
+
+    def attempt(self, what: str, call: Callable[[], T]) -> T | None:
+        """What `call` gives; if it fails, None and a note."""
+        try:
+            return call()
+        except Exception as error:  # of torch, CUDA, NVML, a profiler: the rest of the measurement stands
+            self.lines.append(f"{what} not measured: {reason(error)}")
+            return None
+
+
+def reason(error: Exception) -> str:
+    """An error on one line."""
+    text = " ".join(str(error).split())[:300]
+    return text if isinstance(error, InputError) and text else f"{type(error).__name__}: {text}"
 
 
 def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
@@ -168,33 +202,40 @@ def _in_stage(subject: Subject, stage: str) -> Callable[[fx.Node], bool]:
 
 @dataclass(frozen=True)
 class _Passes:
-    """One pass with marks (device and host seconds of each operation) and one without."""
+    """One pass with marks (device and host seconds of each operation), if it can be made, and one without."""
 
-    layers: tuple[list[float], list[float]]
+    layers: tuple[list[float], list[float]] | None
     plain: Pass
 
 
-def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options) -> list[_Passes]:
-    marked = marks.marked(subject.captured, clock.mark)
+def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options, notes: Notes) -> list[_Passes]:
     plain = runner(subject, options.mode)
+    marked = None
+    if options.mode != "compiled":
+        program = replace(subject, captured=marks.marked(subject.captured, clock.mark))
+        marked = notes.attempt("layers", lambda: runner(program, options.mode))
     flush = flusher(subject.device, options.cache)
 
+    def layers() -> tuple[list[float], list[float]] | None:
+        if marked is None:
+            return None
+        flush()
+        marked()
+        device, host = clock.finish()
+        return device, host if options.mode == "eager" else [0.0] * len(host)  # a graph is launched whole
+
     def run() -> _Passes:
-        if options.mode == "compiled":
-            flush()
-            return _Passes(([], []), clock.timed(plain))
+        found = layers()
         flush()
-        with torch.no_grad():
-            marked(*subject.inputs)
-        layers = clock.finish()
-        flush()
-        return _Passes(layers, clock.timed(plain))
+        return _Passes(found, clock.timed(plain))
 
     samples: list[_Passes] = rule.samples(run)
     return samples
 
 
 def _layer_times(subject: Subject, runs: list[tuple[list[float], list[float]]]) -> list[LayerTime]:
+    if not runs:
+        return []
     layers = subject.layers
     out = []
     for index, node in enumerate(marks.operations(subject.captured)):
@@ -208,29 +249,40 @@ def _layer_times(subject: Subject, runs: list[tuple[list[float], list[float]]]) 
 
 
 def _stage_times(
-    subject: Subject, layers: list[LayerTime], clock: Clock, rule: Rule, options: Options
+    subject: Subject, layers: list[LayerTime], clock: Clock, rule: Rule, options: Options, notes: Notes
 ) -> dict[str, StageTime]:
     """Each stage's layers inside the network, and the stage alone where there are several."""
     inside = subject.layers
     members = [inside[n.name] for n in marks.operations(subject.captured) if n.name in inside]
     names = tuple(dict.fromkeys(str(layer.stage) for layer in members))
     alone: dict[str, list[Pass]] = {}
-    if len(names) > 1:
-        flush = flusher(subject.device, options.cache)
-        for name, part in zip(names, parts(subject, names), strict=True):
-            run = runner(part, options.mode)
-            alone[name] = rule.samples(lambda run=run: (flush(), clock.timed(run))[1])  # type: ignore[misc]
+    if len(names) > 1 and options.full:
+        alone = notes.attempt("stages alone", lambda: _alone(subject, names, clock, rule, options, notes)) or {}
     return {
         name: StageTime(
             layers_s=sum(timed.device_s.median for timed in layers if timed.stage == name),
             device_s=_spread([p.device_s for p in alone.get(name, ())]),
             wall_s=_spread([p.wall_s for p in alone.get(name, ())]),
             dispatches=sum(bool(subject.graph.problems(la)) for la in members if str(la.stage) == name),
-            copies=sum(la.attr("host_copy") is not None for la in members if str(la.stage) == name),
             synchronisations=sum(bool(la.attr("sync")) for la in members if str(la.stage) == name),
         )
         for name in names
     }
+
+
+def _alone(
+    subject: Subject, names: tuple[str, ...], clock: Clock, rule: Rule, options: Options, notes: Notes
+) -> dict[str, list[Pass]]:
+    flush = flusher(subject.device, options.cache)
+
+    def passes(part: Subject) -> list[Pass]:
+        run = runner(part, options.mode)
+        return rule.samples(lambda: (flush(), clock.timed(run))[1])
+
+    found = {}
+    for name, part in zip(names, parts(subject, names), strict=True):
+        found[name] = notes.attempt(f"{name} alone", lambda part=part: passes(part)) or []  # type: ignore[misc]
+    return found
 
 
 def _spread(samples: list[float]) -> Spread | None:

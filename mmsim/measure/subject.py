@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.fx.node import map_aggregate
 
 from mmsim.errors import InputError
 from mmsim.graph import Graph
@@ -24,7 +26,7 @@ SEED = 0
 SCALE = 0.02  # standard deviation of weights that a user's factory did not fill
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """What is measured: the captured graph, its layers, and inputs on the device.
 
@@ -133,9 +135,25 @@ def prepare(
     graph = staged(captured, stages)
     if overrides:
         graph = overridden(graph, overrides)
-    captured = captured.to(device)
+    module.to(device)  # a recurrent module lays its weights out for cuDNN as it moves
     tensors = tuple(tensor.to(device) for _, tensor in nested.tensors(inputs))
-    return Subject(captured, graph, tensors, device)
+    return Subject(placed(captured, device), graph, tensors, device)
+
+
+def placed(captured: fx.GraphModule, device: torch.device) -> fx.GraphModule:
+    """The program on `device`, and on it what it makes on the way, as an LSTM its first state.
+
+    It was captured on the CPU: a device that it has as a value is that of some tensor, such as ``x.device``. One that
+    the model names as text (``.to("cpu")``) stays.
+    """
+    for node in captured.graph.nodes:
+        node.args, node.kwargs = map_aggregate((node.args, node.kwargs), partial(_elsewhere, device))
+    captured.recompile()
+    return captured.to(device)
+
+
+def _elsewhere(device: torch.device, value: Any) -> Any:
+    return device if isinstance(value, torch.device) else value
 
 
 def filled(module: nn.Module) -> nn.Module:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from math import inf
 from pathlib import Path
@@ -14,6 +13,9 @@ import torch
 
 from mmsim import files
 from mmsim.errors import InputError
+from mmsim.measure.built import release
+from mmsim.measure.outcome import Outcome
+from mmsim.measure.session import reason
 from mmsim.measurement import Measurement, Mode, Source, dump, load
 
 
@@ -26,6 +28,13 @@ class Planned:
     batch: int
     dtype: str
     mode: Mode
+    full: bool = True
+    counted: bool = False  # with counters and streams, where they are asked for
+
+    @property
+    def alike(self) -> tuple[str, str, str]:
+        """What it has in common with other batches and modes."""
+        return self.source.network, self.variant, self.dtype
 
     @property
     def file(self) -> str:
@@ -33,20 +42,14 @@ class Planned:
         return f"{self.source.network}.{self.variant}.b{self.batch}.{self.dtype}.{self.mode}.json"
 
 
-@dataclass
-class Outcome:
-    """What became of a sweep: files written, those that stood, what could not be measured, how many are left."""
-
-    measured: list[str] = field(default_factory=list)
-    stood: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    left: int = 0
-
-
 def plan(
     networks: Iterable[str], batches: Sequence[int], dtypes: Sequence[str], modes: Sequence[Mode]
 ) -> list[Planned]:
-    """All variants of these workloads at all these settings: the paper's own variants first, then small batches."""
+    """All variants of these workloads at all these settings: the paper's own variants first, then small batches.
+
+    What is built once, a variant at a batch in a format, is measured in all modes in a row. The paper's own
+    variants are measured in full, with counters and streams at the middle batch, op by op, in the first format.
+    """
     from mmsim.workloads import get
 
     of_paper, further = [], []
@@ -54,13 +57,23 @@ def plan(
         variants = [(_source(name, arguments), variant) for variant, arguments in get(name).variants().items()]
         of_paper.append(variants[0])
         further += variants[1:]
-    settings = list(product(sorted(batches), dtypes, modes))
+    middle = sorted(batches)[len(batches) // 2]
+
+    def planned(source: Source, variant: str, batch: int, dtype: str, mode: Mode, full: bool) -> Planned:
+        counted = full and (batch, dtype, mode) == (middle, dtypes[0], "eager")
+        return Planned(source, variant, batch, dtype, mode, full, counted)
+
     return [
-        Planned(source, variant, batch, dtype, mode)
+        planned(source, variant, batch, dtype, mode, group is of_paper)
         for group in (of_paper, further)
-        for batch, dtype, mode in settings
+        for batch in sorted(batches)
         for source, variant in group
+        for dtype, mode in product(dtypes, modes)
     ]
+
+
+FAILED = "failed.json"
+"""In a sweep's folder: the runs that failed, each with its reason. They are not tried again while they stand there."""
 
 
 def run(
@@ -72,27 +85,52 @@ def run(
 ) -> Outcome:
     """Measure what `folder` does not hold yet. A file that exists and loads is not measured again.
 
-    After `within_s` seconds no further run is begun; the next sweep goes on from there.
-
-    What does not fit into memory, or cannot run in a mode, is reported and the sweep goes on.
+    After `within_s` seconds no further run is begun; the next sweep goes on from there. What does not fit into
+    memory, or cannot run in a mode, is noted in `FAILED` and the sweep goes on; larger batches of what does not fit
+    are not tried. Raises `InputError` when the device itself no longer answers.
     """
-    outcome, start = Outcome(), time.monotonic()
+    outcome, start = Outcome(failed=_failed(folder)), time.monotonic()
     for item in planned:
         progress(item.file)
         path = files.inside(folder, item.file)
         if _stands(path):
             outcome.stood.append(item.file)
+            outcome.failed.pop(item.file, None)
+        elif item.file in outcome.failed:
             continue
-        if time.monotonic() - start > within_s:
+        elif time.monotonic() - start > within_s:
             outcome.left += 1
-            continue
-        try:
-            dump(measure(item), path)
-            outcome.measured.append(item.file)
-        except (InputError, RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            outcome.failed[item.file] = " ".join(str(error).split())[:300] or type(error).__name__
-        _release()
+        else:
+            before = len(outcome.failed)
+            _one(item, path, measure, planned, outcome)
+            if len(outcome.failed) > before:
+                files.write_json(folder / FAILED, outcome.failed)
+                _release(item.file)
     return outcome
+
+
+def _one(
+    item: Planned, path: Path, measure: Callable[[Planned], Measurement], planned: Sequence[Planned], outcome: Outcome
+) -> None:
+    smaller = (p.file for p in planned if p.alike == item.alike and p.batch < item.batch)
+    crowded = next((name for name in smaller if outcome.failed.get(name, "").startswith(CROWDED)), None)
+    try:
+        if crowded is not None:
+            raise InputError(f"{CROWDED}: {crowded} does not fit either")
+        dump(measure(item), path)
+        outcome.measured.append(item.file)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        outcome.failed[item.file] = f"{CROWDED}: {' '.join(str(error).split())[:300]}"
+    except Exception as error:
+        outcome.failed[item.file] = reason(error)
+
+
+CROWDED = "out of memory"
+
+
+def _failed(folder: Path) -> dict[str, str]:
+    path = folder / FAILED
+    return files.check(files.read_json(path), dict[str, str], file=str(path)) if path.exists() else {}
 
 
 def _source(network: str, arguments: dict[str, object]) -> Source:
@@ -109,8 +147,9 @@ def _stands(path: Path) -> bool:
     return True
 
 
-def _release() -> None:
-    """Give memory back before the next network is built."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def _release(file: str) -> None:
+    """After a failure. Raises `InputError` when the GPU no longer answers: each further run would fail alike."""
+    try:
+        release()
+    except RuntimeError as error:
+        raise InputError(f"the GPU fails since {file}: {reason(error)}; the same command goes on after it") from None

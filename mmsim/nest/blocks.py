@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmsim.arch.model import Arch, Constraints, Fanout, Storage
 from mmsim.errors import InputError
-from mmsim.nest.constraints import resolve
+from mmsim.nest.constraints import both, resolve
 from mmsim.nest.deltas import Move, Vector
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.problem import DataSpace, Problem
@@ -90,7 +90,7 @@ def lay_out(arch: Arch, problem: Problem, mapping: Mapping) -> list[Block]:
         inner = extent
         spatial, served = _place(level.spatial, inner)
         temporal, extent = _place(level.temporal, served)
-        limits = resolve(node.constraints, problem)
+        limits = resolve(both(node.constraints, level.limits), problem)
         blocks.append(Block(node, level, spatial, temporal, inner, served, extent, count, limits))
     _check_kept(blocks, problem)
     _check_capacity(blocks, problem)
@@ -112,7 +112,7 @@ def _without_empty_runs(mapping: Mapping) -> Mapping:
     levels = []
     for level in mapping.levels:
         temporal = cut(level.temporal)
-        levels.append(Level(level.node, level.keep, temporal, cut(level.spatial), level.split))
+        levels.append(replace(level, temporal=temporal, spatial=cut(level.spatial)))
     return Mapping(tuple(levels))
 
 
@@ -159,8 +159,11 @@ def _check_clusters(arch: Arch) -> None:
 
 def _check_kept(blocks: list[Block], problem: Problem) -> None:
     for space in problem.data_spaces:
-        if not any(block.keeps(space) for block in blocks):
+        kept = [block for block in blocks if block.keeps(space)]
+        if not kept:
             raise InputError(f"{space.name} is bypassed at every level")
+        if space.name in kept[-1].constraints.no_coalesce:  # Timeloop then counts none of its accesses
+            raise InputError(f"no_coalesce of {space.name} needs a memory further out", field=kept[-1].name)
 
 
 def _check_capacity(blocks: list[Block], problem: Problem) -> None:

@@ -8,6 +8,19 @@ from mmsim.arch.model import Constraints, LoopConstraints
 from mmsim.errors import InputError
 from mmsim.problem import Problem
 
+REUSE = ("no_reuse", "rmw_first_update", "no_multicast", "no_link_transfer", "no_coalesce")
+
+
+def both(constraints: Constraints, limits: Constraints) -> Constraints:
+    """`constraints` with the reuse that `limits` rules out ruled out as well."""
+    ruled_out = {key: tuple(dict.fromkeys(getattr(constraints, key) + getattr(limits, key))) for key in REUSE}
+    return replace(constraints, **ruled_out)  # type: ignore[arg-type]  # all of them tuples of names
+
+
+def reuse(constraints: Constraints) -> Constraints:
+    """Of `constraints` only the reuse that they rule out."""
+    return both(Constraints(), constraints)
+
 
 def resolve(constraints: Constraints, problem: Problem) -> Constraints:
     """The same constraints with every ``"*"``, `not_over` and `only_over` spelled out for `problem`.
@@ -33,8 +46,7 @@ def resolve(constraints: Constraints, problem: Problem) -> Constraints:
         temporal=_resolve_loops(constraints.temporal, problem),
         spatial=_resolve_loops(constraints.spatial, problem),
         **{  # type: ignore[arg-type]  # all of them tuples of names
-            key: _expand(getattr(constraints, key), (), spaces)
-            for key in ("no_reuse", "rmw_first_update", "no_multicast", "no_link_transfer", "no_coalesce")
+            key: _expand(getattr(constraints, key), (), spaces) for key in REUSE
         },
     )
 

@@ -1,220 +1,217 @@
-"""Exact counts for loops with remainders, by running the nest once per *kind* of step instead of per step.
+"""Exact counts for loops with remainders: what the executed nest asks for, added up without executing it.
 
-Timeloop counts a loop such as ``C3,2`` as if nearly all of its runs were of full length. Here the
-nest is executed: a tile at the end of its dimension is smaller, instances beyond a remainder are
-idle, and positions are the true ones. What a step asks for depends only on which loops are at their
-last step and on how the tiles moved last, so equal runs of inner loops are worked out once (memo).
+Timeloop counts a loop such as ``C3,2`` as if nearly all of its runs were of full length. Here a tile at
+the end of its dimension is smaller, instances beyond a remainder are idle, and positions are the true
+ones. Whether an instance is idle, how far its tile moves and how long it is follow in each dimension
+from the loops of that dimension alone (`Dimension`). So the steps of one loop fall into few kinds in
+each dimension, and the words of all steps are a sum over the loops of products over the dimensions:
+no loop is run, and the time does not depend on the factors.
 
-The rule of reuse is Timeloop's: a tile that keeps moving the same way asks for its new words, a tile
-that stands still for nothing, any other for all of its words.
+The rule of reuse is Timeloop's: a tile that moves on as its innermost loop moves it asks for its new
+words, one that stands still for nothing, any other for all of its words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Dict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
-from mmsim.nest.deltas import Region, Vector, minus, plus, subtract
-from mmsim.nest.exact_children import Asked, Children
-from mmsim.nest.exact_loops import FULL, IDLE, LAST, NestLoop, after
-from mmsim.problem import DataSpace
+import numpy as np
 
-Status: TypeAlias = tuple[tuple[int, ...], ...]  # for each dimension and each kind of child in it
+from mmsim.errors import InputError
+from mmsim.nest.exact_dimension import Dimension, Ids, Turn
+from mmsim.nest.exact_loops import ABOVE, NestLoop
+from mmsim.problem import DataSpace, Rank
+
+Vector: TypeAlias = tuple[int, ...]
+Kinds: TypeAlias = tuple[int, ...]  # the kind of instance in each dimension of a part
+Groups: TypeAlias = Counter[frozenset[Kinds]]  # the kinds among instances that share words -> how many such groups
+Region: TypeAlias = tuple[Vector, tuple[tuple[int, int], ...]]  # the tile's lengths, and the box in it held already
+
+FIRST = -1  # the position that stands for the very first step
+MAX_GRID = 2**22  # instances looked at one by one
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What one kind of child remembers: how far its tile is behind, its last move, its sizes and last delta."""
+class Tile:
+    """The tile of some instances along some ranks at one step, and the tile before."""
 
-    behind: Vector
-    move: Vector | None
-    sizes: Vector
-    delta: Region
-    only_delta: bool = False  # of a child that is idle now: a neighbour may still have its last words
-
-    def left(self, moved: Vector) -> Held | None:
-        """The same after steps without this kind of child, in which the others `moved`."""
-        return None if self.only_delta else Held(plus(self.behind, moved), self.move, self.sizes, ())
-
-    def last_words(self) -> Held | None:
-        """What neighbours may need of a child that is idle from now on."""
-        return Held((), None, (), self.delta, True) if self.delta else None
+    move: Vector
+    before: Vector
+    now: Vector
+    moving: int  # the innermost loop that moved it last within the step before, -1 when none did
 
 
-State: TypeAlias = tuple[Held | None, ...]
-Result: TypeAlias = tuple[Asked, State, Vector]  # words, state after, displacement from the first step to the last
+class Part:
+    """Ranks that are indexed by common dimensions, with those dimensions; or one dimension that indexes none."""
+
+    def __init__(self, dims: Mapping[str, Dimension], ranks: Sequence[Rank], unicast: frozenset[int]) -> None:
+        self.dims, self.ranks, self.unicast = dict(dims), tuple(ranks), unicast
+
+    def tiles(self, position: int, groups: Groups) -> Counter[frozenset[Tile]]:
+        """For the steps of the loop at `position`: the different tiles in a group, and how often that happens."""
+        found: Counter[frozenset[Tile]] = Counter()
+        for case in itertools.product(*(dim.turns(position) for dim in self.dims.values())):
+            count = math.prod(times for _, times in case)
+            for members, number in groups.items():
+                seen = ([turns[k] for (turns, _), k in zip(case, kinds, strict=True)] for kinds in members)
+                tiles = frozenset(self._tile(turns) for turns in seen if all(turn.busy for turn in turns))
+                if tiles:
+                    found[tiles] += count * number
+        return found
+
+    def _tile(self, turns: Sequence[Turn]) -> Tile:
+        if not self.ranks:
+            return Tile((), (), (), -1)
+        here = dict(zip(self.dims, turns, strict=True))
+        return Tile(
+            tuple(sum(c * here[dim].shift for dim, c in rank) for rank in self.ranks),
+            tuple(1 + sum(c * (here[dim].before - 1) for dim, c in rank) for rank in self.ranks),
+            tuple(1 + sum(c * (here[dim].now - 1) for dim, c in rank) for rank in self.ranks),
+            max(turn.moving for turn in turns),
+        )
+
+    @cached_property
+    def alone(self) -> Groups:
+        """Every instance a group of its own."""
+        kinds = itertools.product(*(range(len(dim.kinds)) for dim in self.dims.values()))
+        return Counter({frozenset([one]): self._count(one) for one in kinds})
+
+    @cached_property
+    def shared(self) -> Groups:
+        """Instances whose tiles lie alike within every fan-out, but for those that serve each for itself."""
+        spatial = [loop for dim in self.dims.values() for loop in dim.spatial]
+        if len(self.dims) > 1 and spatial:
+            return self._overlapping(spatial)
+        if self.ranks:
+            return self.alone
+        (dim,) = self.dims.values()
+        apart = [i for i, loop in enumerate(spatial) if self._is_apart(loop)]
+        members: dict[Kinds, set[Kinds]] = {}
+        for kind, steps in enumerate(dim.kinds):
+            members.setdefault(tuple(steps[i] for i in apart), set()).add((kind,))
+        groups: Groups = Counter()
+        for steps, kinds in members.items():
+            groups[frozenset(kinds)] += math.prod(dim.places[i][step] for i, step in zip(apart, steps, strict=True))
+        return groups
+
+    def _is_apart(self, loop: NestLoop) -> bool:
+        """Whether the instances along a loop share nothing, whatever they hold."""
+        return loop.hop == ABOVE or loop.hop in self.unicast
+
+    def _count(self, kinds: Kinds) -> int:
+        return math.prod(dim.count(kind) for dim, kind in zip(self.dims.values(), kinds, strict=True))
+
+    def _overlapping(self, spatial: Sequence[NestLoop]) -> Groups:
+        """Groups where several dimensions index one rank: instances are looked at one by one."""
+        grid = places(spatial)
+        keys = [grid[i] for i, loop in enumerate(spatial) if self._is_apart(loop)]
+        for hop in {loop.hop for loop in spatial if not self._is_apart(loop)}:
+            mine = [i for i, loop in enumerate(spatial) if loop.hop == hop]
+            keys += [np.asarray(sum(grid[i] * along(spatial[i], rank) for i in mine)) for rank in self.ranks]
+        first = 0
+        for dim in self.dims.values():
+            keys.append(dim.kind_at(grid[first : first + len(dim.spatial)]))
+            first += len(dim.spatial)
+        members: dict[Kinds, set[Kinds]] = {}
+        for row in np.unique(np.array(keys), axis=1).T.tolist():
+            members.setdefault(tuple(row[: -len(self.dims)]), set()).add(tuple(row[-len(self.dims) :]))
+        return Counter(frozenset(group) for group in members.values())
 
 
-class Execution:
-    """The nest around the tiles of one data space, loops outermost first, under one instance of the parent.
+class Nest:
+    """The nest around the tiles of one data space: loops in time and over instances, outermost first.
 
     `full` and `last` are the points of each dimension in a tile inside and at the end of its
-    dimension. `mesh` is the (columns, rows) of the innermost hop where neighbours hand words on.
-    Hops in `unicast` send every child its own copy.
+    dimension. With `keeps` a tile stays while the loops around do not move it; without, every step
+    asks for all of it. Hops in `unicast` send every child its own copy.
     """
 
     def __init__(
         self,
         space: DataSpace,
         loops: Sequence[NestLoop],
-        full: Dict[str, int],
-        last: Dict[str, int],
+        full: Mapping[str, int],
+        last: Mapping[str, int],
         *,
-        reuse: bool = True,
+        keeps: bool = True,
         unicast: frozenset[int] = frozenset(),
-        mesh: tuple[int, int] | None = None,
     ) -> None:
-        self.space, self.loops, self.full, self.last = space, tuple(loops), full, last
-        self.reuse, self.mesh = reuse, mesh
-        self.dims = list(full)
-        self.zero: Vector = (0,) * len(space.projection)
-        self.steps = [self._step(loop) for loop in self.loops]
-        spatial = [i for i, loop in enumerate(self.loops) if loop.kind == "child"]
-        self.children = Children(
-            self.dims,
-            [self.loops[i] for i in spatial],
-            [self.steps[i] for i in spatial],
-            order=len(self.zero),
-            unicast=unicast,
-            mesh=mesh,
-        )
-        self.position = {i: self._position(i) for i in spatial}
-        self.memo: dict[tuple[int, Status, State, Vector], Result] = {}
-        self.idle: dict[Status, tuple[bool, ...]] = {}
-        self.tile: dict[tuple[int, ...], Vector] = {}
+        self.space, self.loops, self.keeps = space, tuple(loops), keeps
+        placed = list(enumerate(loops))
+        self.dims = {d: Dimension([one for one in placed if one[1].dim == d], full[d], last[d]) for d in full}
+        self.parts = [
+            Part({d: self.dims[d] for d in dims}, ranks, unicast) for dims, ranks in _connected(space, list(full))
+        ]
+        self.ranks = [rank for part in self.parts for rank in part.ranks]
 
-    def run(self) -> Asked:
-        """All words asked for in the whole run."""
-        plain = {loop.dim for loop in self.loops if loop.plain}
-        status: Status = tuple(
-            (FULL if dim in plain else LAST,) * len(kinds)
-            for dim, kinds in zip(self.dims, self.children.kinds, strict=True)
-        )
-        if not self.reuse and self.mesh is None:  # every step asks for all: where tiles stood does not matter
-            self.steps = [self.zero] * len(self.loops)
-        return self._walk(0, status, (None,) * len(self.children.classes), self.zero)[0]
+    @property
+    def in_time(self) -> list[int]:
+        """The positions of the loops in time."""
+        return [i for i, loop in enumerate(self.loops) if not loop.spatial]
 
-    def _step(self, loop: NestLoop) -> Vector:
-        """Words along each rank by which the tile moves with one step."""
-        return tuple(sum(c * loop.stride for dim, c in rank if dim == loop.dim) for rank in self.space.projection)
+    def read(self) -> int:
+        """Words that the parents read: equal requests of instances that share words once."""
+        return sum(self._words(position, [part.shared for part in self.parts]) for position in (FIRST, *self.in_time))
 
-    def _position(self, i: int) -> int:
-        """Which of the spatial loops of its dimension loop `i` is."""
-        return sum(loop.kind == "child" and loop.dim == self.loops[i].dim for loop in self.loops[:i])
+    def delivered(self) -> int:
+        """Words that the children get."""
+        return sum(self._words(position, [part.alone for part in self.parts]) for position in (FIRST, *self.in_time))
 
-    def _walk(self, i: int, status: Status, state: State, jump: Vector) -> Result:
-        """Run loops `i` and inwards; `jump` is how far the tiles stand from where they were last.
+    def _words(self, position: int, groups: Sequence[Groups]) -> int:
+        """Words asked for in the steps of one loop."""
+        tables = [part.tiles(position, group).items() for part, group in zip(self.parts, groups, strict=True)]
+        total = 0
+        for choice in itertools.product(*tables):
+            members = itertools.product(*(tiles for tiles, _ in choice))
+            asked = {self._asked(position, tiles) for tiles in members}
+            total += sum(map(_volume, asked)) * math.prod(count for _, count in choice)
+        return total
 
-        Children that are idle throughout only fall behind, so they are left out of what is looked up.
-        """
-        idle = self._idle(status)
-        inside = state
-        if any(idle):
-            inside = tuple(self._aside(held) if out else held for held, out in zip(state, idle, strict=True))
-        asked, after_run, net = self._run(i, status, inside, jump)
-        if inside is not state:
-            moved = plus(jump, net)
-            pairs = zip(state, after_run, idle, strict=True)
-            after_run = tuple(old and old.left(moved) if out else new for old, new, out in pairs)
-        return asked, after_run, net
-
-    def _aside(self, held: Held | None) -> Held | None:
-        """What is left of a child that is idle from now on."""
-        return held.last_words() if held and self.mesh else None
-
-    def _idle(self, status: Status) -> tuple[bool, ...]:
-        """Which kinds of children do nothing in this run."""
-        if status not in self.idle:
-            self.idle[status] = tuple(
-                any(status[d][kind] == IDLE for d, kind in enumerate(kinds)) for kinds in self.children.classes
-            )
-        return self.idle[status]
-
-    def _run(self, i: int, status: Status, state: State, jump: Vector) -> Result:
-        if i == len(self.loops):
-            asked, state = self._ask(status, state, jump)
-            return asked, state, self.zero
-        key = (i, status, state, jump)
-        if key not in self.memo:
-            run = self._time if self.loops[i].kind == "time" else self._space
-            self.memo[key] = run(i, status, state, jump)
-        return self.memo[key]
-
-    def _space(self, i: int, status: Status, state: State, jump: Vector) -> Result:
-        """A spatial loop: every kind of child goes its own way at the same time."""
-        loop = self.loops[i]
-        d = self.dims.index(loop.dim)
-        if loop.kind == "instance":
-            inside = tuple(after(s, loop.index, loop.residual) for s in status[d])
-        else:
-            pairs = zip(status[d], self.children.kinds[d], strict=True)
-            inside = tuple(after(s, kind[self.position[i]], loop.residual) for s, kind in pairs)
-        return self._walk(i + 1, (*status[:d], inside, *status[d + 1 :]), state, jump)
-
-    def _time(self, i: int, status: Status, state: State, jump: Vector) -> Result:
-        """A temporal loop, as many steps as its busiest child needs; equal steps are not run again."""
-        loop = self.loops[i]
-        d = self.dims.index(loop.dim)
-        steps = loop.factor if FULL in status[d] else loop.residual if LAST in status[d] else 1
-        total, net = Asked(), self.zero
-        kinds = replace(loop, factor=steps).alike if LAST in status[d] else {0: steps}
-        for first, count in kinds.items():
-            inside = (*status[:d], tuple(after(s, first, loop.residual) for s in status[d]), *status[d + 1 :])
-            asked, state, jump, net = self._repeat(i, count, inside, state, jump)
-            total += asked
-        return total, state, tuple(a * (steps - 1) + b for a, b in zip(self.steps[i], net, strict=True))
-
-    def _repeat(
-        self, i: int, left: int, inside: Status, state: State, jump: Vector
-    ) -> tuple[Asked, State, Vector, Vector]:
-        """Steps of loop `i` with equal insides; once they come round in a cycle, it is not run again."""
-        total, net = Asked(), self.zero
-        done: list[Asked] = []
-        seen: dict[tuple[State, Vector], int] = {}
-        while left:
-            if (state, jump) in seen:
-                cycle = done[seen[state, jump] :]
-                rounds, left = divmod(left, len(cycle))
-                total += sum(cycle, Asked()) * rounds
-                seen = {}
-                continue
-            seen[state, jump] = len(done)
-            asked, state, net = self._walk(i + 1, inside, state, jump)
-            jump = minus(self.steps[i], net)
-            done.append(asked)
-            total, left = total + asked, left - 1
-        return total, state, jump, net
-
-    def _ask(self, status: Status, state: State, jump: Vector) -> tuple[Asked, State]:
-        """One step: what every child asks for."""
-        kinds = zip(self.children.classes, state, self._idle(status), strict=True)
-        held = tuple(None if idle else self._child(kind, status, old, jump) for kind, old, idle in kinds)
-        return self.children.ask(_deltas(held), _deltas(state), jump), held
-
-    def _child(self, kinds: tuple[int, ...], status: Status, old: Held | None, jump: Vector) -> Held:
-        """One kind of child after a jump: its new tile and the words of it that it lacks."""
-        sizes = self._sizes(tuple(status[d][kind] for d, kind in enumerate(kinds)))
-        box = (self.zero, sizes)
-        if old is None or not self.reuse:
-            return Held(self.zero, None, sizes, (box,))
-        moved = plus(old.behind, jump)
-        before = (minus(self.zero, moved), minus(old.sizes, moved))
-        if not any(moved):
-            return Held(self.zero, old.move, sizes, () if sizes == old.sizes else subtract(box, before))
-        if old.move is None or old.move == moved:
-            return Held(self.zero, moved, sizes, subtract(box, before))
-        return Held(self.zero, None, sizes, (box,))
-
-    def _sizes(self, ends: tuple[int, ...]) -> Vector:
-        """The tile of a child, given for every dimension whether it is at the end."""
-        if ends not in self.tile:
-            n = {dim: (self.last if end == LAST else self.full)[dim] for dim, end in zip(self.dims, ends, strict=True)}
-            ranks = self.space.projection
-            self.tile[ends] = tuple(1 + sum((n[dim] - 1) * c for dim, c in rank) for rank in ranks)
-        return self.tile[ends]
+    def _asked(self, position: int, tiles: Sequence[Tile]) -> Region:
+        """What an instance asks for at a step; its parts in the order of `ranks`."""
+        now = tuple(length for tile in tiles for length in tile.now)
+        move = tuple(words for tile in tiles for words in tile.move)
+        inner = max(tile.moving for tile in tiles)
+        usual = move if inner < 0 else tuple(along(self.loops[inner], rank) for rank in self.ranks)
+        if position == FIRST or not self.keeps or (any(move) and move != usual):
+            return now, ()
+        before = (length for tile in tiles for length in tile.before)
+        held = tuple((max(0, -m), min(n, b - m)) for n, b, m in zip(now, before, move, strict=True))
+        return now, held if all(low < high for low, high in held) else ()
 
 
-def _deltas(state: State) -> tuple[Region, ...]:
-    return tuple(held.delta if held else () for held in state)
+def along(loop: NestLoop, rank: Rank) -> int:
+    """Words along a rank by which a step of the loop moves a tile."""
+    return sum(c * loop.stride for dim, c in rank if dim == loop.dim)
+
+
+def places(loops: Sequence[NestLoop]) -> Ids:
+    """(loops, instances) the step of every instance in every loop, inner loops fastest."""
+    choices = [range(loop.factor) if loop.place is None else (loop.place,) for loop in loops]
+    count = math.prod(map(len, choices))
+    if count > MAX_GRID:
+        raise InputError(f"more than {MAX_GRID} instances with common words are not supported")
+    grid = np.indices([len(steps) for steps in choices], dtype=np.int64).reshape(len(loops), count)
+    return grid + np.array([[steps[0]] for steps in choices], dtype=np.int64).reshape(len(loops), 1)
+
+
+def _connected(space: DataSpace, dims: Sequence[str]) -> Iterator[tuple[list[str], list[Rank]]]:
+    """Dimensions that index a rank together, and the ranks; dimensions that index nothing come one by one."""
+    left = list(dims)
+    while left:
+        mine = {left[0]}
+        for _ in space.projection:  # as many rounds as a chain of ranks can be long
+            mine |= {dim for rank in space.projection for dim, _ in rank if mine & {d for d, _ in rank}}
+        left = [dim for dim in left if dim not in mine]
+        yield sorted(mine), [rank for rank in space.projection if mine & {d for d, _ in rank}]
+
+
+def _volume(region: Region) -> int:
+    now, held = region
+    return math.prod(now) - (math.prod(high - low for low, high in held) if held else 0)

@@ -5,15 +5,24 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mmsim.arch.model import Fanout
-from mmsim.nest.blocks import Block, Step, capacity, words
+from mmsim.nest.blocks import Block, capacity, words
 from mmsim.nest.counts import Counts
-from mmsim.nest.exact import Execution
-from mmsim.nest.exact_children import Asked
-from mmsim.nest.exact_loops import Kind, NestLoop, points, steps_in_time
+from mmsim.nest.exact import Nest
+from mmsim.nest.exact_links import Handed, Units
+from mmsim.nest.exact_loops import ABOVE, NestLoop, points, steps_in_time
 from mmsim.problem import DataSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Words asked for: `read` once each from the parent, `delivered` to children, `linked` from neighbours."""
+
+    read: int = 0
+    delivered: int = 0
+    linked: int = 0
 
 
 def count_exactly(blocks: list[Block], space: DataSpace) -> dict[str, Counts]:
@@ -51,28 +60,25 @@ def _tidy(value: float) -> float:
 
 def _asked(blocks: list[Block], space: DataSpace, child: int, parent: int) -> Asked:
     """What all instances of level `child` (-1: the compute) ask of all instances of level `parent`."""
-    hop = blocks[child + 1]
     unit = dict.fromkeys(blocks[0].inner.full, 1)
-    tile = blocks[child].tile if child >= 0 else None
-    mesh = None
-    if isinstance(hop.node, Fanout) and hop.spatial and space.name not in hop.constraints.no_link_transfer:
-        mesh = hop.node.mesh_x, hop.node.mesh_y
+    full, last = (blocks[child].tile.full, blocks[child].tile.last) if child >= 0 else (unit, unit)
+    keeps = child >= 0 and space.name not in blocks[child].constraints.no_reuse
     unicast = frozenset(
         i - child - 1 for i in range(child + 1, parent + 1) if space.name in blocks[i].constraints.no_multicast
     )
-    total = Asked()
-    for loops, count in _instances(list(_loops(blocks, child + 1, parent + 1))):
-        execution = Execution(
-            space,
-            loops,
-            tile.full if tile else unit,
-            tile.last if tile else unit,
-            reuse=child >= 0 and space.name not in blocks[child].constraints.no_reuse,
-            unicast=unicast,
-            mesh=mesh,
-        )
-        total += execution.run() * count
-    return total
+    loops = list(_loops(blocks, child + 1, parent + 1))
+    nest = Nest(space, loops, full, last, keeps=keeps, unicast=unicast)
+    handed, hop = Handed(), blocks[child + 1]
+    if (
+        not keeps
+        and isinstance(hop.node, Fanout)
+        and hop.spatial
+        and space.name not in hop.constraints.no_link_transfer
+    ):
+        for located, count in _instances(loops):
+            nest_here = Nest(space, located, full, last, keeps=keeps, unicast=unicast)
+            handed += Units(nest_here, hop.node.mesh_x, hop.node.mesh_y, unicast).hand_on() * count
+    return Asked(nest.read() - handed.spared, nest.delivered() - handed.words, handed.words)
 
 
 def _first_updates(blocks: list[Block], space: DataSpace, i: int) -> int:
@@ -92,22 +98,21 @@ def _busy(loops: list[NestLoop], space: DataSpace) -> bool:
 
 
 def _loops(blocks: list[Block], inside: int, outside: int) -> Iterator[NestLoop]:
-    """The loops from level `inside` out, outermost first; fan-outs from level `outside` are over instances."""
+    """The loops from level `inside` out, outermost first; fan-outs from level `outside` are above the parent."""
     cut = {step.dim for block in blocks for step in (*block.spatial, *block.temporal) if step.factor != step.residual}
-
-    def nest_loop(step: Step, kind: Kind, hop: int) -> NestLoop:
-        return NestLoop(step.dim, step.factor, step.residual, step.stride, kind, hop, plain=step.dim not in cut)
-
     for i in reversed(range(inside, len(blocks))):
-        for step in reversed(blocks[i].temporal):
-            yield nest_loop(step, "time", 0)
-        for step in reversed(blocks[i].spatial):
-            yield nest_loop(step, "child" if i < outside else "instance", i - inside)
+        for steps, spatial in ((blocks[i].temporal, False), (blocks[i].spatial, True)):
+            for step in reversed(steps):
+                hop = i - inside if i < outside else ABOVE
+                plain = step.dim not in cut
+                yield NestLoop(step.dim, step.factor, step.residual, step.stride, spatial, hop, plain=plain)
 
 
 def _instances(loops: list[NestLoop]) -> Iterator[tuple[list[NestLoop], int]]:
-    """Every kind of instance, as loops that name its place, and how many there are."""
-    over = [loop.alike if loop.kind == "instance" else {0: 1} for loop in loops]
+    """Every kind of instance of the parent, as loops that name its place, and how many there are."""
+    over = [loop.alike if loop.spatial and loop.hop == ABOVE else {-1: 1} for loop in loops]
     for places in itertools.product(*over):
-        located = [replace(loop, index=place) for loop, place in zip(loops, places, strict=True)]
+        located = [
+            replace(loop, place=place) if place >= 0 else loop for loop, place in zip(loops, places, strict=True)
+        ]
         yield located, math.prod(kinds[place] for kinds, place in zip(over, places, strict=True))

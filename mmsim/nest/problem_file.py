@@ -76,7 +76,7 @@ def _data_spaces(value: object, dims: list[str], coefficients: dict[str, int], w
 
 def _rank(value: object, where: str, dims: list[str], coefficients: dict[str, int]) -> Rank:
     """``[[R, Wdilation], [P, Wstride]]``; a rank or a term may also be written as a bare dimension."""
-    terms = []
+    terms: dict[str, int] = {}
     for k, term in enumerate([value] if isinstance(value, str) else _list(value, where)):
         parts = [term] if isinstance(term, str) else _list(term, f"{where}.{k}")
         if not 1 <= len(parts) <= 2 or parts[0] not in dims:
@@ -86,8 +86,8 @@ def _rank(value: object, where: str, dims: list[str], coefficients: dict[str, in
             factor = coefficients.get(parts[1], 0) if isinstance(parts[1], str) else parts[1]
             if isinstance(factor, bool) or not isinstance(factor, int) or factor < 1:
                 raise InputError(f"{parts[1]!r} is not a coefficient of the shape", field=f"{where}.{k}")
-        terms.append((parts[0], factor))
-    return tuple(terms)
+        terms[parts[0]] = terms.get(parts[0], 0) + factor  # P + P is 2 P
+    return tuple(terms.items())
 
 
 def _coefficients(value: object, instance: dict[str, Any]) -> dict[str, int]:

@@ -16,10 +16,12 @@ from mmsim.size import concrete
 WORK = {
     **dict.fromkeys(("cholesky", "linalg_cholesky", "linalg_cholesky_ex", "cholesky_ex"), 1 / 3),
     **dict.fromkeys(("linalg_lu_factor", "linalg_lu_factor_ex", "_linalg_det", "det", "linalg_det", "slogdet",
-                     "linalg_slogdet", "_linalg_slogdet", "logdet", "linalg_solve", "_linalg_solve_ex"), 2 / 3),
+                     "linalg_slogdet", "_linalg_slogdet", "logdet", "linalg_solve", "_linalg_solve_ex",
+                     "lu", "linalg_lu"), 2 / 3),
     **dict.fromkeys(("linalg_solve_triangular", "triangular_solve", "cholesky_solve"), 1),
     **dict.fromkeys(("inverse", "inv", "linalg_inv", "linalg_inv_ex", "inv_ex"), 2),
-    **dict.fromkeys(("qr", "linalg_qr"), 4 / 3),
+    **dict.fromkeys(("qr", "linalg_qr", "linalg_householder_product", "lstsq", "linalg_lstsq"), 4 / 3),
+    **dict.fromkeys(("matrix_exp", "linalg_matrix_exp"), 10),  # degree 18 in 5 products; squarings depend on values
     **dict.fromkeys(("eigh", "linalg_eigh", "_linalg_eigh", "eigvalsh", "linalg_eigvalsh"), 9),
     **dict.fromkeys(("svd", "linalg_svd", "_linalg_svd", "svdvals", "linalg_svdvals", "pinv", "linalg_pinv"), 22),
     **dict.fromkeys(("eig", "linalg_eig"), 25),

@@ -6,7 +6,7 @@ from module to module. Large networks are drawn by their outer modules.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -134,38 +134,55 @@ def _lines(graph: Graph, boxes: list[Box]) -> list[str]:
         if ends[0] != ends[1]:
             shape = " x ".join(str(size) for size in tensor.shape) or "scalar"
             passing.setdefault(ends, {})[tensor.name] = f"{tensor.name}: {shape} {tensor.dtype}"
+    tops = {box.stage: box.y for box in reversed(boxes)}
     return [
-        f'<path d="{_curve(boxes[a], boxes[b])}" fill="none" stroke="#9aa3ad" stroke-width="1.3"'
+        f'<path d="{_curve(boxes[a], boxes[b], tops)}" fill="none" stroke="#9aa3ad" stroke-width="1.3"'
         f' stroke-dasharray="{"4 3" if boxes[b].y < boxes[a].y else "none"}">'
         f"<title>{escape(chr(10).join(list(names.values())[:12]))}</title></path>"
         for (a, b), names in passing.items()
     ]
 
 
-def _curve(a: Box, b: Box) -> str:
-    """From the foot of one box to the head of another; beside the lane where boxes lie between."""
+def _curve(a: Box, b: Box, tops: Mapping[str, int]) -> str:
+    """From the foot of one box to the head of another; beside the lane where boxes lie between.
+
+    `tops` are the heights at which the stages begin: a stage is entered below its first box from the side.
+    """
     x1, y1, x2, y2 = a.x + BOX_WIDTH // 2, a.y + BOX_HEIGHT, b.x + BOX_WIDTH // 2, b.y
     if a.x == b.x and not 0 < y2 - y1 < BOX_HEIGHT + 2 * GAP:
         side = a.x + BOX_WIDTH
         return f"M{side} {a.y + BOX_HEIGHT // 2} C{side + 26} {y1} {side + 26} {y2} {side} {b.y + BOX_HEIGHT // 2}"
     bend = max(12, abs(y2 - y1) // 2)
+    if a.stage != b.stage and y2 > tops[b.stage]:
+        side, out = (b.x, -24) if x1 <= x2 else (b.x + BOX_WIDTH, 24)
+        middle = y2 + BOX_HEIGHT // 2
+        return f"M{x1} {y1} C{x1} {y1 + bend} {side + out} {middle - 24} {side + out} {middle - 12}" + (
+            f" S{side + out} {middle} {side} {middle}"
+        )
     return f"M{x1} {y1} C{x1} {y1 + bend} {x2} {y2 - bend} {x2} {y2}"
 
 
 def _box(graph: Graph, box: Box) -> str:
     shade = colour(graph, box.stage)
-    bar = round(BOX_WIDTH * box.share)
+    bar = round((BOX_WIDTH - 8) * box.share)
     kinds = list(dict.fromkeys(layer.kind for layer in box.layers))
     tip = f"{box.label}: {len(box.layers)} operations ({', '.join(kinds[:10])}), {box.macs} MACs, {box.share:.1%}"
     label = box.label if len(box.label) <= 36 else "…" + box.label[-35:]
     return (
-        f'<g><rect x="{box.x}" y="{box.y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4" fill="{shade}"'
+        f'<g><rect x="{box.x}" y="{box.y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4" fill="white"/>'
+        f'<rect x="{box.x}" y="{box.y}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="4" fill="{shade}"'
         f' fill-opacity="0.12" stroke="{shade}"/>'
-        f'<rect x="{box.x}" y="{box.y + BOX_HEIGHT - 5}" width="{bar}" height="5" fill="{shade}"/>'
+        f'<rect x="{box.x + 4}" y="{box.y + BOX_HEIGHT - 6}" width="{bar}" height="4" rx="1" fill="{shade}"/>'
         f'<text x="{box.x + 8}" y="{box.y + 15}" font-weight="600">{escape(label)}</text>'
-        f'<text x="{box.x + 8}" y="{box.y + 29}" fill="#555">{len(box.layers)} ops, {escape(_short(box.macs))}</text>'
+        f'<text x="{box.x + 8}" y="{box.y + 29}" fill="#555">{escape(_content(box, kinds))}</text>'
         f"<title>{escape(tip)}</title></g>"
     )
+
+
+def _content(box: Box, kinds: list[str]) -> str:
+    """``35 ops, 8.2 k MACs x B``; a single operation by its name, ``relu``."""
+    what = kinds[0] if len(box.layers) == 1 else f"{len(box.layers)} ops"
+    return what if len(box.layers) == 1 and not box.macs else f"{what}, {_short(box.macs)}"
 
 
 def _short(macs: Size) -> str:

@@ -37,6 +37,34 @@ def _notes(run: Run) -> list[str]:
     return [*notes, f"encoders side by side at best {si(run.concurrent_s, 's')}"]
 
 
+SIZES = "<10/<50/<100/>100 us"
+
+
+def counters(run: Run) -> None:
+    """Print what Nsight Compute would count on a GPU, per stage; nothing for other architectures."""
+    rows = []
+    for name, found in run.counters.items():
+        shares = (found.dram_utilization, found.achieved_occupancy, found.gld_efficiency, found.gst_efficiency)
+        rows.append(
+            (name, str(found.kernels), "/".join(map(str, found.size_bins)), *map(percent, shares), f"{found.ipc:.2f}",
+             percent(found.host_share), _shares(found.stalls), _shares(found.classes))
+        )  # fmt: skip
+    if not rows:
+        return
+    show(
+        f"Counters on {run.arch.name}, predicted",
+        ("stage", "kernels", SIZES, "DRAM", "occupancy", "gld", "gst", "IPC", "host", "waits for", "classes"),
+        rows,
+        note="IPC per sub-partition; averages by device time. Not validated: no counters of these devices are public. "
+        "Stalls for synchronisation, instruction fetch and other reasons are not predicted.",
+        total=True,
+    )  # fmt: skip
+
+
+def _shares(found: dict[str, float]) -> str:
+    return ", ".join(f"{name} {x:.0%}" for name, x in sorted(found.items(), key=lambda item: -item[1]) if x >= 0.005)
+
+
 def slowest(run: Run, count: int) -> None:
     """Print the layers that take longest."""
     chosen = sorted(run.layers, key=lambda cost: -cost.latency_s)[:count]

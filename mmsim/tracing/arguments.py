@@ -22,6 +22,7 @@ _FIXED: dict[Any, tuple[str, ...]] = {
     replay.setitem: ("self", "indices", "value"),
     replay.set_attribute: ("self", "name", "value"),
     torch.Tensor.__getitem__: ("self", "indices"),
+    torch.ops.higher_order.flex_attention: ("query", "key", "value", "score_mod", "block_mask", "scale"),
 }
 _DUNDER = {"invert": "bitwise_not", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder"}
 

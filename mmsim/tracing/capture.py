@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,7 +47,8 @@ def capture(
     failures: list[tuple[str, Exception]] = []
     for name in routes:
         try:
-            graph_module = _ROUTES[name](module, inputs, whole)
+            with uncollected():
+                graph_module = _ROUTES[name](module, inputs, whole)
         except Exception as error:
             failures.append((name, error))
         else:
@@ -135,6 +137,19 @@ _ROUTES = {"recorder": _record_fake, "recorder-real": _record_real, "export": _e
 
 
 @contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's search for cyclic garbage: a trace makes many objects that stay, and each search through them
+    and through all that torch has loaded takes up to a second."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+@contextmanager
 def _two_threads() -> Iterator[None]:
     """torch picks a convolution's kernel, and with it its result's layout, by the number of threads: a graph must not
     depend on the machine that it was captured on."""
@@ -157,11 +172,21 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
+class _FakeMode(FakeTensorMode):  # type: ignore[no-untyped-call]
+    """torch's fake mode without the wrapper around each kernel that keeps its compiler away: none runs here."""
+
+    __torch_dispatch__ = getattr(FakeTensorMode.__torch_dispatch__, "__wrapped__", FakeTensorMode.__torch_dispatch__)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
 class _Fakes:
     """The tensors of a fake run: inputs and weights without data, integers and small constants with their values."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.mode = _FakeMode(allow_non_fake_inputs=True)
         self.shadows = Shadows(self.mode)
         self.recorder = _recorder(module)
         self._weights: dict[int, Tensor] = {}

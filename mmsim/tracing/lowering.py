@@ -15,6 +15,7 @@ from mmsim.tracing import replay
 from mmsim.tracing.arguments import bind
 
 UNASSIGNED = Stage("head")
+REAL_RUN = ("captured from a real run: branches, and what was computed outside torch, hold for the values given",)
 
 
 def lower(graph_module: fx.GraphModule, *, workload: str = "", variant: str = "") -> Graph:
@@ -58,7 +59,9 @@ def lower(graph_module: fx.GraphModule, *, workload: str = "", variant: str = ""
             for path, value in graph_module.meta.get("unread", {}).items()
         ),
         provenance=Provenance(
-            route=graph_module.meta.get("route", ""), software="torch " + torch.__version__.split("+")[0]
+            route=graph_module.meta.get("route", ""),
+            software="torch " + torch.__version__.split("+")[0],
+            notes=REAL_RUN if graph_module.meta.get("route") == "recorder-real" else (),
         ),
     )
 

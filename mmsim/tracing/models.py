@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,9 @@ def _saved_program(path: Path) -> Model:
     if not path.is_file():
         raise InputError("no such file", file=str(path))
     try:
-        program = torch.export.load(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch 2.11 warns of its own read-only buffer
+            program = torch.export.load(path)
     except Exception as error:
         raise InputError(f"is not a saved torch.export program: {error}", file=str(path)) from error
     args, kwargs = program.example_inputs or ((), {})

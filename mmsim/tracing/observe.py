@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -23,6 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmsim.tracing.packed import PACKED
 from mmsim.tracing.recorder import Kernel, Recorder
 from mmsim.tracing.shadow import Shadows
+
+_DEVICE = torch.ops.prim.device.default
 
 COMPOSITES = frozenset({functional.multi_head_attention_forward})
 """Functions recorded as their parts: their own name hides the products inside."""
@@ -33,11 +36,24 @@ def observed(recorder: Recorder, shadows: Shadows | None, whole: Callable[[str],
     """Record all that runs inside. An op whose name is not `whole` is recorded as its kernels."""
     functions = _Functions(recorder, shadows, whole)
     with ExitStack() as stack:
+        stack.enter_context(_listed_whole())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         stack.enter_context(_Kernels(functions))
         stack.enter_context(functions)
         yield
+
+
+@contextmanager
+def _listed_whole() -> Iterator[None]:
+    """``fake.tolist()`` as one call: a fake tensor's own way asks for element by element."""
+    own = FakeTensor.tolist
+    FakeTensor.tolist = Tensor.tolist  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        FakeTensor.tolist = own  # type: ignore[method-assign]
 
 
 class _Functions(TorchFunctionMode):
@@ -47,10 +63,11 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self.recorder, self.shadows, self.whole = recorder, shadows, whole
         self.kernels: list[Kernel] | None = None  # of the function that runs now
+        self.silent = False  # a kernel that no Python function called is run: its call in Python is not the user's
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if torch._C._functorch.peek_interpreter_stack() is not None:
+        if self.silent or torch._C._functorch.peek_interpreter_stack() is not None:
             return function(*args, **kwargs)  # inside vmap only the kernels are real operations
         if function in COMPOSITES:
             with self:
@@ -105,6 +122,8 @@ class _Functions(TorchFunctionMode):
 class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees each aten kernel, and runs it: on fakes with their shadows, or for real."""
 
+    supports_higher_order_operators = True  # flex_attention and its kin come here too, as one kernel each
+
     def __init__(self, functions: _Functions) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.functions = functions
@@ -116,10 +135,18 @@ class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if op is _DEVICE and isinstance(args[0], FakeTensor):
+            return args[0].fake_device  # torch asks it of every argument of every kernel
+        if op.namespace == "prim":  # other questions about a tensor
+            return op(*args, **kwargs)
         shadows = self.functions.shadows
-        out = shadows.call(op, args, kwargs) if shadows else op(*args, **kwargs)
-        if op.namespace != "prim":  # questions about a tensor, such as its device
-            self.functions.kernel(op, args, kwargs, out)
+        before, self.functions.silent = self.functions.silent, True
+        try:
+            known = shadows if isinstance(op, torch._ops.OpOverload) else None
+            out = known.call(op, args, kwargs) if known else op(*args, **kwargs)
+        finally:
+            self.functions.silent = before
+        self.functions.kernel(op, args, kwargs, out)
         return out
 
 

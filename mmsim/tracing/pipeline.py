@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from mmsim.graph import Graph
 from mmsim.layer import Layer
 from mmsim.ops import check, free_reason, is_known, unknown_ops
 from mmsim.tracing import nested
-from mmsim.tracing.capture import Route, capture
+from mmsim.tracing.capture import Route, capture, uncollected
 from mmsim.tracing.infer import inferred
 from mmsim.tracing.lowering import lower
 from mmsim.tracing.stages import check_paths, declared, overridden
@@ -59,50 +59,54 @@ def trace(
     Raises `InputError` for operations that the op table does not know (unless `allow_unknown`), for operations
     outside the declared stages, and for a module that cannot be captured.
     """
-    options: dict[str, Any] = {
-        "overrides": overrides, "modalities": modalities, "workload": workload, "variant": variant,
-        "allow_unknown": allow_unknown, "route": route,
-    }  # fmt: skip
     values = dict(symbols) if isinstance(symbols, Mapping) else dict.fromkeys(symbols, 0)
+    given: dict[str, int] = {}
     if callable(inputs):
-        return trace_at(lambda sizes: (module, inputs(**sizes)), values, stages, **options)
-    if set(values) - {"B"}:
-        raise InputError(f"give inputs as a function of {', '.join(values)}, so that their sizes can change")
-    batch = batch_of(inputs)
+        make = inputs
 
-    def given_at(sizes: Sizes) -> Given:
-        return module, rebatched(inputs, batch, sizes.get("B", batch))
+        def given_at(sizes: Sizes) -> Given:
+            return module, make(**sizes)
 
-    return trace_at(given_at, values if batch else {}, stages, given={"B": batch}, **options)
+    else:
+        if set(values) - {"B"}:
+            raise InputError(f"give inputs as a function of {', '.join(values)}, so that their sizes can change")
+        batch = batch_of(inputs)
+        given, values = {"B": batch}, values if batch else {}
+
+        def given_at(sizes: Sizes) -> Given:
+            return module, rebatched(inputs, batch, sizes.get("B", batch))
+
+    graph_at = concrete(
+        given_at, paths=(*(stages or ()), *(overrides or ())), workload=workload, variant=variant, route=route
+    )
+    return finished(
+        graph_at, values, stages, overrides=overrides, modalities=modalities, allow_unknown=allow_unknown, given=given
+    )
 
 
-def trace_at(
+def concrete(
     given_at: Callable[[Sizes], Given],
-    symbols: Mapping[str, int],
-    stages: Mapping[str, str] | None,
     *,
-    overrides: Mapping[str, str] | None = None,
-    modalities: Mapping[str, str] | None = None,
+    paths: Iterable[str] = (),
     workload: str = "",
     variant: str = "",
-    allow_unknown: bool = False,
     route: Route | None = None,
-    given: Sizes | None = None,
-) -> Graph:
-    """As `trace`, for a module and inputs that are built for each set of sizes.
+) -> Callable[[Sizes], Graph]:
+    """The graphs, at any sizes, of a module and inputs that are built for them; all by the route of the first.
 
-    `symbols` are the symbolic sizes with the value to trace them at (0 for the batch), `given` those of the caller's
-    own inputs: where a size is no polynomial, the graph is true at these.
+    Raises `InputError` there when the module has none of the `paths`.
     """
+    taken = route
 
     def graph_at(sizes: Sizes) -> Graph:
+        nonlocal taken
         module, inputs = given_at(sizes)
-        check_paths({**(stages or {}), **(overrides or {})}, {path for path, _ in module.named_modules()})
-        return lower(capture(module, inputs, route=route, whole=is_known), workload=workload, variant=variant)
+        check_paths(paths, {path for path, _ in module.named_modules()})
+        captured = capture(module, inputs, route=taken, whole=is_known)
+        taken = captured.meta["route"]
+        return lower(captured, workload=workload, variant=variant)
 
-    return finished(
-        graph_at, symbols, stages, overrides=overrides, modalities=modalities, allow_unknown=allow_unknown, given=given
-    )
+    return graph_at
 
 
 def finished(
@@ -115,25 +119,39 @@ def finished(
     allow_unknown: bool = False,
     given: Sizes | None = None,
 ) -> Graph:
-    """Concrete graphs made into one: operations checked, sizes symbolic, stages in place."""
+    """Concrete graphs made into one: operations checked, sizes symbolic, stages in place.
+
+    `symbols` are the symbolic sizes with the value to trace them at (0 for the batch), `given` those of the caller's
+    own inputs: where a size is no polynomial, the graph is true at these.
+    """
 
     def checked_at(sizes: Sizes) -> Graph:
         return _checked(graph_at(sizes), allow_unknown=allow_unknown)
 
-    graph = _with_symbols(checked_at, {name: points(name, value) for name, value in symbols.items()}, dict(given or {}))
-    sizes = {name: value or BATCHES[0] for name, value in symbols.items()}
-    graph = inferred(graph, sizes, modalities) if stages is None else declared(graph, stages, is_free=is_free)
-    return overridden(graph, overrides) if overrides else graph
+    with uncollected():
+        values = {name: points(name, value) for name, value in symbols.items()}
+        graph = _with_symbols(checked_at, values, dict(given or {}))
+        sizes = {name: value or BATCHES[0] for name, value in symbols.items()}
+        graph = inferred(graph, sizes, modalities) if stages is None else declared(graph, stages, is_free=is_free)
+        return overridden(graph, overrides) if overrides else graph
 
 
 def _with_symbols(graph_at: Callable[[Sizes], Graph], symbols: Mapping[str, Sequence[int]], given: Sizes) -> Graph:
     """The graph with as many of the symbols as its sizes are polynomials in; the last ones are given up first."""
+    traced: dict[frozenset[tuple[str, int]], Graph] = {}
+
+    def once_at(sizes: Sizes) -> Graph:
+        key = frozenset(sizes.items())
+        if key not in traced:
+            traced[key] = graph_at(sizes)
+        return traced[key]
+
     refused: dict[str, str] = {}
     kept = dict(symbols)
     while kept:
         fixed = {name: given.get(name, symbols[name][0]) for name in refused}
         try:
-            graph = symbolic(lambda sizes, fixed=fixed: graph_at({**fixed, **sizes}), kept)  # type: ignore[misc]
+            graph = symbolic(lambda sizes, fixed=fixed: once_at({**fixed, **sizes}), kept)  # type: ignore[misc]
         except NotPolynomial as reason:
             name = list(kept)[-1]
             refused[name] = f"only at {given.get(name, symbols[name][0])}: {reason}"
@@ -141,8 +159,9 @@ def _with_symbols(graph_at: Callable[[Sizes], Graph], symbols: Mapping[str, Sequ
         else:
             break
     else:
-        graph = graph_at({name: given.get(name, values[0]) for name, values in symbols.items()})
-    notes = {name: f"polynomial, traced at {', '.join(map(str, values[:3]))}" for name, values in kept.items()}
+        graph = once_at({name: given.get(name, values[0]) for name, values in symbols.items()})
+    used = {name: sorted({dict(key)[name] for key in traced}) for name in kept}
+    notes = {name: f"polynomial, traced at {', '.join(map(str, values))}" for name, values in used.items()}
     return replace(graph, provenance=replace(graph.provenance, symbols=tuple((notes | refused).items())))
 
 
@@ -155,7 +174,7 @@ def points(name: str, value: int) -> tuple[int, ...]:
     if name == "B":
         return BATCHES
     if value < 1:
-        raise InputError(f"size {name} needs a value to trace at")
+        raise InputError(f"size {name} needs a value to trace at, as in symbols={{{name!r}: 64}}")
     step = min(32, value & -value)  # sizes are often cut into parts of 16 or 32: keep them divisible
     while step > 1 and value <= 3 * step:
         step //= 2

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy
 import torch
 from torch import Tensor, fx, nn
+from torch.fx._lazy_graph_module import _LazyGraphModule
 
 from mmsim.layer import op_kind
 from mmsim.tracing import nested
@@ -93,11 +94,11 @@ class Recorder:
     def finish(self, out: Any) -> fx.GraphModule:
         """Close the graph with what the module returned, as dicts and tuples."""
         self.graph.output(nested.plain(out, self._node))
-        graph_module = fx.GraphModule(self.attributes, self.graph)
+        graph_module = _LazyGraphModule(self.attributes, self.graph)  # writes its Python code when it is first run
         graph_module.meta["unread"] = {
             path: value
             for path, value in self._weights.values()
-            if isinstance(value, nn.Parameter) and path not in self.attributes
+            if isinstance(value, nn.Parameter) and _target(path) not in self.attributes
         }
         return graph_module
 
@@ -122,6 +123,8 @@ class Recorder:
         """`value` as arguments of an fx node."""
         if isinstance(value, Tensor):
             return self._node(value)
+        if isinstance(value, numpy.generic):  # numpy's own float is a float
+            return value.item()
         if value is None or value is Ellipsis or isinstance(value, _PLAIN):
             return value
         if isinstance(value, (tuple, list)):
@@ -131,8 +134,6 @@ class Recorder:
             return {key: self._arguments(part) for key, part in value.items()}
         if isinstance(value, slice):
             return slice(*(self._arguments(part) for part in (value.start, value.stop, value.step)))
-        if isinstance(value, numpy.generic):
-            return value.item()
         return self._attribute(f"_constant_{len(self.attributes)}", value, "constant")
 
     def _node(self, tensor: Tensor) -> fx.Node:
@@ -146,13 +147,23 @@ class Recorder:
         return node
 
     def _attribute(self, path: str, value: Any, op: str) -> fx.Node:
-        self.attributes[path] = value
-        return self._annotated(self.graph.create_node("get_attr", path), op)
+        target = _target(path)
+        self.attributes[target] = value
+        node = self._annotated(self.graph.create_node("get_attr", target), op)
+        node.meta["path"] = path
+        return node
+
+
+def _target(path: str) -> str:
+    """`path` as a graph module can hold it: a tensor in a user's dict may be called ``cpu``, which modules have."""
+    return ".".join(f"{part}_" if hasattr(nn.Module, part) else part for part in path.split("."))
 
 
 def _waits(kernel: Kernel) -> bool:
     """Whether the host needs the result before it can go on: a value, or a size that depends on values."""
     op, args, *_ = kernel
+    if not isinstance(op, torch._ops.OpOverload):
+        return False
     if op._opname in ("index", "index_put", "index_put_"):
         return any(isinstance(index, Tensor) and index.dtype is torch.bool for index in args[1])
     return str(op._opname).startswith(SYNCHRONISING)

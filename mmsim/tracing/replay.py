@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from torch import Tensor
@@ -33,4 +35,16 @@ def target_of(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Call
         return (getattr, (args[0], attribute)) if name == "__get__" else (set_attribute, (args[0], attribute, args[1]))
     if name == "__setitem__":
         return setitem, args
-    return function, args
+    return _by_name(function), args
+
+
+@lru_cache(maxsize=4096)
+def _by_name(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as its name leads to it: ``Tensor.__pow__`` is a wrapper that calls itself ``torch._tensor.pow``."""
+    inner: Callable[..., Any] | None = getattr(function, "__wrapped__", None)
+    if inner is None or not str(getattr(function, "__module__", "")).startswith("torch"):
+        return function
+    found: Any = sys.modules.get(function.__module__)
+    for part in function.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return function if found is function else inner

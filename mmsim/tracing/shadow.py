@@ -20,6 +20,8 @@ from torch._subclasses.fake_tensor import (
 )
 from torch.utils._mode_utils import no_dispatch
 
+from mmsim.tracing.swap import fake
+
 aten = torch.ops.aten
 MAX_REAL = 2**20  # elements of a floating tensor that is worth computing
 MAX_INTEGER = 2**24
@@ -34,10 +36,10 @@ class Shadows:
         self._lost: set[int] = set()  # storages written with values that are not known
         self._alive: list[Tensor] = []
 
-    def learn(self, fake: Tensor, real: Tensor) -> None:
-        """`fake` holds the values of `real`."""
-        self._real[id(fake)] = real
-        self._alive.append(fake)
+    def learn(self, tensor: Tensor, real: Tensor) -> None:
+        """`tensor`, a fake, holds the values of `real`."""
+        self._real[id(tensor)] = real
+        self._alive.append(tensor)
 
     def of(self, tensor: Tensor) -> Tensor | None:
         """The values of `tensor`, or None when they are not known."""
@@ -94,13 +96,13 @@ class Shadows:
             return type(value)(self.faked(part) for part in value)
         if not isinstance(value, Tensor):
             return value
-        fake = self.fake_mode.from_tensor(value, static_shapes=True)
-        self.learn(fake, value)
-        return fake
+        out = fake(self.fake_mode, value)
+        self.learn(out, value)
+        return out
 
     def _learn_all(self, out: Any, real: Any) -> None:
-        for fake, value in zip(_tensors(out), _tensors(real), strict=True):
-            self.learn(fake, value)
+        for tensor, value in zip(_tensors(out), _tensors(real), strict=True):
+            self.learn(tensor, value)
 
     def _forget(self, op: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for position, argument in enumerate(op._schema.arguments):

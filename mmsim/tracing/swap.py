@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import _lru_cache_wrapper
+from types import CellType, FunctionType
 from typing import Any
 
 import torch
@@ -24,9 +28,13 @@ def fake(fake_mode: FakeTensorMode, value: Tensor) -> Tensor:
 
 @contextmanager
 def swapped(module: nn.Module, change: Callable[[str, Tensor], Any]) -> Iterator[None]:
-    """The module with every parameter, buffer and tensor attribute changed; the tensors it had are back when left."""
+    """The module with every parameter, buffer and tensor attribute changed; it is as before when left.
+
+    What it set while it ran (caches of its own, flags that say so) goes too: the run's tensors are worth nothing later.
+    """
     parts = [(path, part) for path, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule)]
-    before = [[dict(table) for table in (part._parameters, part._buffers, vars(part))] for _, part in parts]
+    before = [(place, copy.copy(place)) for _, part in parts for place in _places(part)]
+    misses = {cache: cache.cache_info().misses for cache in _caches(part for _, part in parts)}
     try:
         for prefix, part in parts:
             for name, value in _tensor_attributes(part):
@@ -35,10 +43,34 @@ def swapped(module: nn.Module, change: Callable[[str, Tensor], Any]) -> Iterator
                 (table if name in table else vars(part))[name] = nested.replace(value, change, path)
         yield
     finally:
-        for (_, part), (parameters, buffers, attributes) in zip(parts, before, strict=True):
-            part._parameters.update(parameters)
-            part._buffers.update(buffers)
-            _restore(vars(part), attributes)
+        for place, content in before:
+            place.clear()
+            (place.extend if isinstance(place, list) else place.update)(content)
+        for cache, count in misses.items():
+            if cache.cache_info().misses > count:
+                cache.cache_clear()
+
+
+def _places(part: nn.Module) -> list[Any]:
+    """Where a module keeps what it has: its attributes, and the dicts, lists and sets among them."""
+    return [vars(part), *(value for value in vars(part).values() if isinstance(value, (dict, list, set)))]
+
+
+def _caches(parts: Iterable[nn.Module]) -> set[Any]:
+    """The `functools.lru_cache` functions in the classes of the modules and beside them, or wrapped by one there."""
+    classes = {cls for part in parts for cls in type(part).__mro__ if not cls.__module__.startswith("torch.")}
+    places = [*classes, *(sys.modules[name] for name in {cls.__module__ for cls in classes} & sys.modules.keys())]
+    found = [getattr(value, "__func__", value) for place in places for value in vars(place).values() if callable(value)]
+    for function in [value for value in found if isinstance(value, FunctionType)]:
+        found += [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    return {value for value in found if isinstance(value, _lru_cache_wrapper)}
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
 
 
 def _tensor_attributes(part: nn.Module) -> list[tuple[str, Any]]:
@@ -46,16 +78,6 @@ def _tensor_attributes(part: nn.Module) -> list[tuple[str, Any]]:
     plain = [(name, value) for name, value in vars(part).items() if name not in _TABLES and _is_tensors(value)]
     registered = [*part._parameters.items(), *part._buffers.items()]
     return [(name, value) for name, value in registered if value is not None] + plain
-
-
-def _restore(now: dict[str, Any], before: dict[str, Any]) -> None:
-    """Undo what holds tensors: the run's tensors are worth nothing after it. Flags that the module set stay."""
-    for name, value in list(now.items()):
-        if name not in _TABLES and value is not before.get(name) and nested.holds_tensor(value):
-            if name in before:
-                now[name] = before[name]
-            else:
-                del now[name]
 
 
 def _is_tensors(value: Any) -> bool:

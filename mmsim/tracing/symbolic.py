@@ -1,8 +1,9 @@
 """Symbolic sizes: traces at several sizes, compared node by node, every number that differs fitted by a polynomial.
 
-A trace is true at its own sizes only. Traces at B = 2, 3 and 5 that made the same calls on the same tensors tell how
-each size depends on ``B``: a straight line through three points is no accident, and a curve is held against a fourth
-trace. A number that fits no polynomial makes the symbol refused, with the reason, rather than guessed.
+A trace is true at its own sizes only. Two traces, at B = 2 and 5, that made the same calls on the same tensors and
+differ in multiples of ``B`` alone settle it: that a number is 2 k and then 5 k is no accident. Where another differs,
+more traces tell how: a straight line through three points, a curve held against a fourth. A number that fits no
+polynomial makes the symbol refused, with the reason, rather than guessed.
 """
 
 from __future__ import annotations
@@ -34,16 +35,25 @@ def symbolic(graph_at: Callable[[Sizes], Graph], points: Mapping[str, Sequence[i
     `points` gives four different values for each symbol; the first ones are the base. Raises `NotPolynomial`, saying
     where, when the traces differ in more than sizes or a size is no polynomial of low degree.
     """
+    if len(points) == 1 and (merged := _multiples(graph_at, points)) is not None:
+        return merged
     powers = [p for p in product(range(DEGREE + 1), repeat=len(points)) if sum(p) <= TOTAL_DEGREE]
     at = [_point(points, p) for p in powers]
     fit = _Fit(tuple(points), at, powers)
-    graphs = [_traced(graph_at, sizes) for sizes in at]
-    merged = fit.merge(graphs)
+    merged = fit.merge([_traced(graph_at, sizes) for sizes in at])
     if fit.highest >= min(TOTAL_DEGREE, DEGREE * len(points)):  # every point was needed: none has checked the result
         check = _point(points, (DEGREE + 1,) * len(points))
         if _at(merged, check) != _traced(graph_at, check):
             raise NotPolynomial(f"the fit does not hold at {_text(check)}")
     return merged
+
+
+def _multiples(graph_at: Callable[[Sizes], Graph], points: Mapping[str, Sequence[int]]) -> Graph | None:
+    """The graph from two traces, when every number that differs is a multiple of the one symbol; else None."""
+    at = [_point(points, (0,)), _point(points, (DEGREE,))]
+    fit = _Fit(tuple(points), at, [(0,), (1,)])
+    merged = fit.merge([_traced(graph_at, sizes) for sizes in at])
+    return merged if fit.only_multiples else None
 
 
 def _traced(graph_at: Callable[[Sizes], Graph], sizes: Sizes) -> Graph:
@@ -81,6 +91,7 @@ class _Fit:
         rows = [[Fraction(_value(m, sizes)) for m in self.monomials] for sizes in at]
         self.inverse = _inverted(rows)
         self.highest = 0
+        self.only_multiples = True
         self._known: dict[tuple[int, ...], Size] = {}
 
     def merge(self, graphs: Sequence[Graph]) -> Graph:
@@ -119,7 +130,9 @@ class _Fit:
             }
             self._known[values] = fitted = polynomial(terms)
             if isinstance(fitted, Polynomial):
-                self.highest = max(self.highest, *(sum(power for _, power in m) for m, _ in fitted.terms))
+                degrees = [sum(power for _, power in monomial) for monomial, _ in fitted.terms]
+                self.highest = max(self.highest, *degrees)
+                self.only_multiples = self.only_multiples and min(degrees) > 0
         return self._known[values]
 
 

@@ -1,0 +1,79 @@
+"""The kernels of vendor libraries for matrix products, by generation: tiles, splits of K, and how well they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsim.gpu.machine import Machine
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Library:
+    """How one family of product kernels behaves on any device; times in clocks or memory latencies."""
+
+    tiles: tuple[tuple[int, int], ...]
+    splits: tuple[int, ...]
+    k_step: int
+    perimeter: float  # share lost to feeding a tile: perimeter x (1/rows + 1/columns)
+    k_clocks: float  # least clocks per k of one block: load, multiply and the loop's dependences
+    setup: float  # memory latencies that one wave of blocks waits before and after its main loop
+    tail: float  # 1: whole waves; 0: no quantisation (blocks of different speed fill the tail)
+    overlap: float  # exponent of the norm that joins compute, L2 and DRAM time; infinity is max()
+    spread: float  # share of the SMs that saturates DRAM
+    cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
+    efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
+    stream: float = 1.0  # of the DRAM bandwidth that a plain stream reaches
+    drift: float = 0.0  # slow-down for each doubling of what one wave of blocks reads beyond L2's size
+    pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
+    hides_output: bool = False  # whether the next tile computes while one is written
+
+    @cached_property
+    def candidates(self) -> tuple[Array, Array, Array]:
+        """Rows and columns of the tile, and the split, of every candidate."""
+        table = np.array([(a, b, s) for a, b in self.tiles for s in self.splits], float).T
+        return table[0], table[1], table[2]
+
+
+_EDGES = (16, 32, 64, 128, 256)
+_TENSOR_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
+_HOPPER_EDGES = (16, 32, 64, 96, 128, 160, 192, 224, 256)  # a warpgroup's product takes any multiple of 8 columns
+_HOPPER_TILES = tuple((a, b) for a in _HOPPER_EDGES for b in _EDGES if 1024 <= a * b <= 128 * 256)
+_CUDA_TILES = tuple((a, b) for a in _EDGES for b in _EDGES if 1024 <= a * b <= 128 * 128)
+_SPLITS = (1, 2, 4, 8, 16, 32)
+
+TENSOR = Library(_TENSOR_TILES, _SPLITS, 32, 0.7, 5.77, 5.48, 0.9, 2.95, 0.52, 1, stream=0.825)
+"""Fitted on 30 % of the bf16 products of the A100."""
+HOPPER = Library(_HOPPER_TILES, _SPLITS, 64, 6.8, 2.53, 4.05, 0.26, 2.34, 0.76, 4, hides_output=True)
+"""Fitted on 30 % of the bf16 products of the H100; clusters of blocks share what they fetch."""
+CUDA = Library(_CUDA_TILES, _SPLITS, 8, 6.8, 66.0, 1.0, 0.54, 1.84, 1.15, 1, drift=0.024)
+"""Up to Turing; fitted on 30 % of the FP32 linear rows of the V100 and the T4."""
+CUDA_BATCHED = Library(
+    ((128, 128), (64, 128), (32, 128), (64, 64)), (1,), 8, 0.24, 91.0, 0.3, 1.0, 2.2, 1.9, 1, drift=0.024
+)
+"""Batched products have few tiles (the names of cuBLAS's kernels tell them) and no splits; fitted on 30 % of the
+FP32 bmm rows of the V100."""
+TURING_BATCHED = replace(CUDA_BATCHED, k_clocks=398.0, overlap=1.96, spread=0.96)
+"""Fitted on 30 % of the FP32 bmm rows of the T4: a block alone on its SM is slower there than its arithmetic."""
+AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 0.9, 55.0, 0.3, 0.62, 1.11, 1.0, 1, drift=0.104)
+"""From Ampere on; fitted on 30 % of the FP32 linear rows of the A100."""
+AMPERE_BATCHED = Library(((128, 128),), (1,), 8, 3.0, 47.0, 0.05, 1.0, 12.0, 0.42, 1)
+"""One tile whatever the shape: 256 clocks per k, as 84 % of the A100's compute-bound bmm rows show."""
+
+
+def library(machine: Machine, dtype: str, *, batched: bool) -> Library:
+    """The kernels that products in `dtype` run with; `batched` means more than one product in a launch."""
+    generation = machine.device.compute_capability
+    if machine.has_tensor(dtype):
+        return HOPPER if generation >= 9 else TENSOR
+    if generation >= 8:
+        return AMPERE_BATCHED if batched else AMPERE
+    if batched:
+        return TURING_BATCHED if generation == 7.5 else CUDA_BATCHED
+    return CUDA

@@ -1,0 +1,21 @@
+"""Tables of single kernels with their measured latency: the columns that are measured and validated."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+KernelMode: TypeAlias = Literal["eager", "graph"]
+"""One op between two events, host included; or one kernel inside a CUDA graph."""
+
+COLUMNS = {
+    "gemm": ("m", "n", "k"),
+    "linear": ("batch", "m", "k_reduction", "n"),
+    "bmm": ("batch", "m", "k_reduction", "n"),
+    "conv": ("batch", "in_channels", "out_channels", "kernel", "input_size", "stride", "padding"),
+    "attention": ("batch", "seq_len", "num_heads", "head_dim"),
+    "vector": ("op", "rows", "cols"),
+}
+MEASURED = "latency_ms"
+ROTATION = 12
+"""Times its own footprint that a benchmark inside a CUDA graph touches before it meets an operand again:
+several replays, each with its own weights and outputs. Below L2's size all of it stays there."""

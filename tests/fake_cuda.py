@@ -1,0 +1,179 @@
+"""A GPU played by the CPU: the calls of `torch.cuda` and NVML that mmsim makes, after PyTorch's documentation.
+
+Tensors stay on the CPU. Events read a clock of this module; a CUDA graph keeps the events that were recorded
+while it was captured, and a replay records them anew, 10 us apart. A second capture at a time, a wait while
+capturing, and a time between events that were never recorded are errors, as they are on a GPU.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from mmsim.measure import built, kernels, subject
+
+L2_BYTES = 60 << 20
+STEP_S = 10e-6
+
+
+class Stream:
+    def wait_stream(self, other: Stream) -> None:
+        assert isinstance(other, Stream)
+
+
+class Machine:
+    """What happens on the device; `capturing` is the graph under capture."""
+
+    def __init__(self) -> None:
+        self.capturing: Graph | None = None
+        self.stream = Stream()
+        self.full = False  # the next capture runs out of memory
+        self.refuses = False  # the next capture fails
+
+
+class Event:
+    machine: Machine
+
+    def __init__(self, enable_timing: bool = False, external: bool = False) -> None:
+        self.timed, self.external, self.at = enable_timing, external, None
+
+    def record(self, stream: Stream | None = None) -> None:
+        assert stream is None or isinstance(stream, Stream)
+        graph = self.machine.capturing
+        if graph is not None:
+            if not self.external:
+                raise RuntimeError("an event of another stream cannot be waited for in a capture")
+            graph.events.append(self)
+        else:
+            self.at = time.perf_counter()
+
+    def elapsed_time(self, end: Event) -> float:
+        if not (self.timed and end.timed):
+            raise ValueError("Both events must be created with argument 'enable_timing=True'.")
+        if self.at is None or end.at is None:
+            raise ValueError("Both events must be recorded before calculating elapsed time.")
+        return (end.at - self.at) * 1e3
+
+
+class Graph:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.captured = False
+
+    def replay(self) -> None:
+        assert self.captured, "called before capture_end"
+        now = time.perf_counter()
+        for index, event in enumerate(self.events):
+            event.at = now + index * STEP_S
+        time.sleep(len(self.events) * STEP_S)
+
+
+def install(patch: pytest.MonkeyPatch) -> Machine:
+    """Put the fake in the place of `torch.cuda` and NVML; networks that are built stay on the CPU."""
+    machine = Event.machine = Machine()
+
+    @contextmanager
+    def graph(captured: Graph) -> Iterator[None]:
+        if machine.full:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        assert machine.capturing is None
+        before, machine.stream, machine.capturing = machine.stream, Stream(), captured
+        yield
+        machine.capturing = None
+        if machine.refuses:  # leaves its stream behind, as torch 2.11 does
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture\nmore")
+        machine.stream, captured.captured = before, True
+
+    @contextmanager
+    def stream(used: Stream) -> Iterator[None]:
+        before, machine.stream = machine.stream, used
+        yield
+        machine.stream = before
+
+    def synchronize() -> None:
+        if machine.capturing is not None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    found = SimpleNamespace(name="NVIDIA H200", total_memory=150 << 30, L2_cache_size=L2_BYTES, uuid="abc")
+    calls: dict[str, Any] = {
+        "is_available": lambda: True,
+        "synchronize": synchronize,
+        "empty_cache": lambda: None,
+        "current_stream": lambda: machine.stream,
+        "set_stream": lambda used: setattr(machine, "stream", used),
+        "get_device_properties": lambda device: found,
+        "reset_peak_memory_stats": lambda: None,
+        "memory_allocated": lambda: 1000,
+        "max_memory_allocated": lambda: 5000,
+        "Stream": Stream,
+        "Event": Event,
+        "CUDAGraph": Graph,
+        "graph": graph,
+        "stream": stream,
+    }
+    for name, call in calls.items():
+        patch.setattr(torch.cuda, name, call)
+    patch.setattr(torch.version, "cuda", "13.0")
+    patch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    patch.setitem(sys.modules, "pynvml", nvml())
+    patch.setattr(built, "subject_of", _on_cpu)
+    patch.setattr(kernels, "record", _recorded)
+    real = torch.randn
+    patch.setattr(torch, "randn", lambda *shape, device=None, **more: real(*shape, **more))
+    return machine
+
+
+def _on_cpu(source: Any, *, batch: int, dtype: str, device: torch.device) -> subject.Subject:
+    found = subject.subject_of(source, batch=batch, dtype=dtype, device=torch.device("cpu"))
+    return replace(found, device=device)
+
+
+def _recorded(run: Any, passes: int, *, cuda: bool) -> list[Any]:
+    """The CPU's own profile, every outermost op made into a launch and the kernel that it launches."""
+    assert cuda
+    events = _REAL_RECORD(run, passes, cuda=False)
+    launched: list[Any] = []
+    for number, op in enumerate(kernels._outermost([e for e in events if e.get("ph") == "X"])):
+        call = {"ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "tid": op["tid"], "ts": op["ts"]}
+        name = f"void at::native::vectorized_elementwise_kernel<{op['name']}>"
+        kernel = {"ph": "X", "cat": "kernel", "name": name, "tid": 7, "ts": op["ts"] + 500, "dur": 3.0}
+        for event in ({**call, "dur": 2.0}, kernel):
+            launched.append({**event, "args": {"correlation": number}})
+    after = max(e["ts"] + e["dur"] for e in launched) + 1e5
+    wait = {"ph": "X", "cat": "cuda_runtime", "name": "cudaDeviceSynchronize", "tid": launched[0]["tid"], "ts": after}
+    return [*events, *launched, {**wait, "dur": 1.0}]
+
+
+_REAL_RECORD = kernels.record
+
+
+def nvml() -> Any:
+    """NVML with an energy counter that counts 100 W, and no utilization (as in some virtual machines)."""
+
+    class NVMLError(Exception):
+        pass
+
+    def refused(*_: Any) -> Any:
+        raise NVMLError("Not Supported")
+
+    return SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlSystemGetDriverVersion=lambda: "580.159.04",
+        nvmlDeviceGetClockInfo=lambda handle, kind: {1: 1980, 2: 3201}[kind],
+        nvmlDeviceGetPowerManagementLimit=lambda handle: 700_000,
+        nvmlDeviceGetCurrentClocksEventReasons=lambda handle: 0x4 | 0x1,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: int(time.perf_counter() * 100_000),
+        nvmlDeviceGetPowerUsage=lambda handle: 100_000,
+        nvmlDeviceGetUtilizationRates=refused,
+    )
