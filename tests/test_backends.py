@@ -146,6 +146,14 @@ def test_real_mapper() -> None:
 
 
 @pytest.mark.timeloop
+def test_real_mapper_cut_short_gives_its_best_so_far() -> None:
+    _need_timeloop()
+    search = {"algorithm": "random", "victory_condition": 10**9, "timeout": 10**9}  # it would not end by itself
+    found = timeloop.solve(samples.product(64, 64, 64), samples.array(), "edp", timeout_s=3, **search)
+    assert found.latency_s > 0 and "target: DRAM" in found.mapping
+
+
+@pytest.mark.timeloop
 def test_real_mapper_without_a_valid_mapping() -> None:
     _need_timeloop()
     with pytest.raises(InputError, match="timeloop-mapper: "):

@@ -31,7 +31,7 @@ def solve(
     """`problem` on `arch`, solved by the back end called `name`.
 
     Vector and movement problems, which no other back end knows, always go to the built-in one. After
-    `limit_s` seconds the built-in one gives its best so far, another `InputError`.
+    `limit_s` seconds they answer with their best so far; AccelForge, which has none, with `InputError`.
     """
     if problem.kind != "mac" or name == "builtin":
         return builtin.solve(problem, arch, objective, time_s=limit_s)
