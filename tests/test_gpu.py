@@ -108,6 +108,25 @@ def test_winograd_is_taken_where_it_wins() -> None:
     assert with_it.name.startswith("winograd") and with_it.device_s < without.device_s
 
 
+def test_fused_winograd_takes_whole_patches_by_hand() -> None:
+    """8 x 16 outputs are one block of 32 tiles; a ninth row takes a second, half of it empty. 32 channels a block."""
+    where = machine(load("v100_pcie"))
+    cold = tuple(np.zeros(2) for _ in range(3))
+    n, c, k, x = (np.full(2, v) for v in (1.0, 64.0, 64.0, 144.0))
+    shape = conv.Shape(n, c, k, x, np.array([8.0, 9.0]), np.array([16.0, 16.0]))
+    assert conv.fused_winograd(where, shape, "float32", cold).blocks.tolist() == [2, 4]
+
+
+def test_several_kernels_count_the_hosts_work_where_nothing_hides_it() -> None:
+    """The non-fused Winograd is the fastest on the device here; a second of host work takes it out of the choice."""
+    where = machine(load("v100_pcie"))
+    n, c, k, x, p = (np.array(v) for v in (32.0, 512.0, 512.0, 784.0, 28.0))
+    shape = conv.Shape(n, c, k, x, p, p)
+    (hidden,) = conv.convolution(where, shape, "float32", three_by_three=True)
+    (seen,) = conv.convolution(where, shape, "float32", three_by_three=True, unfused_host_s=1.0)
+    assert hidden.name.startswith(conv.UNFUSED_NAME) and not seen.name.startswith(conv.UNFUSED_NAME)
+
+
 def test_channels_first_half_precision_is_rearranged() -> None:
     where = machine(load("rtx_2080_ti"))
     n, c, k, x, p = (np.array(v) for v in (8.0, 64.0, 64.0, 3136.0, 56.0))
