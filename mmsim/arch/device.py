@@ -50,7 +50,7 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tensor_fma: dict[str, float]
     warps_per_sm: int
     blocks_per_sm: int
-    cuda_share: float
+    cuda_share: float  # in tiles of 128 x 128
     tensor_share: float
     dram_share: float
     l2_resident_bytes: float  # what survives in L2 between kernels: one partition on A100 and H100
