@@ -30,7 +30,7 @@ from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
 
-MAPPINGS = 1_000_000  # budget when none is given: less than a second
+MAPPINGS = 1_200_000  # budget when none is given: about a second
 BEAM_PLANS = 48  # choices of what is kept that are looked at more closely
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
 JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
