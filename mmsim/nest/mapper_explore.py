@@ -51,15 +51,9 @@ def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = Non
         if not found:
             return
         rows = join(found)
-<<<<<<< HEAD
         # around a good mapping lower bounds tell best what to go on with, before there is one guesses do
         order = run.order(rows.guess if held is None else rows.bound, rows.cycles)
         rows = rows.take(first_of_each(rows.family, order, places))
-=======
-        rows = rows.take(
-            first_of_each(rows.family, run.order(rows.guess if held is None else rows.bound, rows.cycles), places)
-        )
->>>>>>> main
         if held is None and rows.slot == SPLIT:
             rows.family = np.arange(len(rows))
             places = EACH
