@@ -94,6 +94,17 @@ def torchinfo(module: Any, inputs: Any) -> int:
     return int(summary(module, input_data=_on_meta(module, inputs), verbose=0, device="meta").total_mult_adds) * 2
 
 
+OTHERS = (
+    *(f"program/{name}" for name in (
+        "LeNet", "WholeLSTM", "CellLoop", "PackedGRU", "VolumeUNet", "AudioVisualFusion", "DataDependent",
+    )),
+    *(f"timm/{name}" for name in (
+        "resnet18", "densenet121", "vit_base_patch16_224", "efficientnet_b0", "convnext_tiny",
+        "swin_tiny_patch4_window7_224",
+    )),
+)  # fmt: skip
+"""Measured with those of the zoo: written by hand, and of timm where it is installed."""
+
 TOOLS: dict[str, Callable[[Any, Any], int | None]] = {
     "ours": ours, "export": export, "make_fx": make_fx, "flop_counter": flop_counter, "fvcore": fvcore,
     "torchinfo": torchinfo,
@@ -119,6 +130,10 @@ def network(name: str) -> tuple[Any, Any]:
     with weightless():
         if layers:
             return _deep(kind, int(layers))
+        if "/" in kind:
+            source, _, model = kind.partition("/")
+            module, inputs_at = held_out_models.KINDS[source](model)
+            return module, inputs_at(2)
         if kind in held_out_models.HELD_OUT:
             return *held_out_models.of_transformers(kind)[:1], held_out_models.inputs(kind, 2)
         return ZOO[kind].build(False).eval(), ZOO[kind].inputs(False, 2)
@@ -190,6 +205,8 @@ def main() -> None:
 
 
 def _names(options: argparse.Namespace) -> list[str]:
+    from importlib.util import find_spec
+
     import held_out_models
 
     from tests.zoo import ZOO
@@ -198,7 +215,10 @@ def _names(options: argparse.Namespace) -> list[str]:
         return str(options.models).split(",")
     if options.growth:
         return ["vit:12", "vit:24", "vit:48", "llama:8", "llama:16", "llama:32"]
-    return list(held_out_models.HELD_OUT if options.held_out else ZOO)
+    timm = find_spec("timm") is not None
+    return (
+        list(held_out_models.HELD_OUT) if options.held_out else [*ZOO, *(n for n in OTHERS if timm or "timm" not in n)]
+    )
 
 
 def _text(result: dict[str, Any]) -> str:

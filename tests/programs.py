@@ -552,3 +552,80 @@ class Conditional(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cond(x.shape[1] > 4, lambda y: self.a(y), lambda y: self.b(y), (x,))
+
+
+@program(rows(1, 28, 28))
+class LeNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).flatten(1))
+
+
+@program(rows(30, 16))
+class WholeLSTM(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(16, 24, 2, batch_first=True, bidirectional=True, proj_size=12), nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+@program(rows(10, 16))
+class CellLoop(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(16, 24), nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = x.new_zeros(x.shape[0], 24)
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+        return self.head(state)
+
+
+@program(rows(2, 16, 16, 16))
+class VolumeUNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Sequential(nn.Conv3d(2, 8, 3, padding=1), nn.InstanceNorm3d(8), nn.LeakyReLU())
+        self.deep = nn.Sequential(nn.Conv3d(8, 16, 3, 2, 1), nn.GroupNorm(4, 16), nn.SiLU())
+        self.up, self.out = nn.ConvTranspose3d(16, 8, 2, 2), nn.Conv3d(16, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.down(x)
+        return self.out(torch.cat([skip, self.up(self.deep(skip))], 1))
+
+
+@program(lambda b: {"video": torch.randn(b, 3, 4, 16, 16), "audio": torch.randn(b, 1, 400)})
+class AudioVisualFusion(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.video = nn.Sequential(nn.Conv3d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d((4, 2, 2)))
+        self.audio = nn.Sequential(nn.Conv1d(1, 8, 16, 4), nn.ReLU(), nn.AdaptiveMaxPool1d(8))
+        self.attend, self.fuse = nn.MultiheadAttention(8, 2, batch_first=True), nn.Bilinear(8, 8, 6)
+
+    def forward(self, video: Tensor, audio: Tensor) -> Tensor:
+        seen, heard = self.video(video).flatten(2).mT, self.audio(audio).mT
+        met, _ = self.attend(seen, heard, heard)
+        return self.fuse(met.mean(1), heard.mean(1))
+
+
+@program(lambda b: {"x": torch.randn(b, 6, 8), "mask": torch.arange(6).expand(b, 6) < 4})
+class DataDependent(nn.Module):
+    """A branch and a selection by a mask that the caller gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.fc(x[mask]) if mask.sum() > 0 else self.fc(x.mean(1))

@@ -114,7 +114,7 @@ def test_missing_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_crosscheck_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two made-up back ends; a problem that one of them refuses counts in neither sum."""
 
-    def solve(problem: Problem, arch: Arch, objective: str, *, name: str) -> Solution:
+    def solve(problem: Problem, arch: Arch, objective: str, *, name: str, limit_s: float | None) -> Solution:
         assert arch.energy_pj["mac"]  # energies are filled in for all
         if name == "timeloop" and problem.family == "conv":
             raise InputError("too slow")
@@ -159,6 +159,7 @@ def test_real_accelforge() -> None:
         pytest.skip(f"no AccelForge: {reason}")
     found = accelforge.solve(samples.product(16, 16, 16), samples.array(), "energy")
     assert found.energy_j >= 16**3 * 1.1e-12 and 0 < found.utilization <= 1 and found.detail.startswith("AccelForge 1.")
+    assert "DRAM]" in found.mapping and found.mapping.endswith("mac computes matmul")
 
 
 def _need_timeloop() -> None:

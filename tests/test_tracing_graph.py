@@ -186,10 +186,10 @@ def test_a_wrong_path_names_near_ones() -> None:
 def test_unknown_operations_are_refused_together_or_let_through() -> None:
     class Odd(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return torch.linalg.matrix_exp(x) + torch.special.bessel_j0(x)
+            return torch.special.bessel_j1(x) + torch.special.bessel_j0(x)
 
     x = torch.randn(2, 3, 3)
-    with pytest.raises(InputError, match=r"2 unknown ops: .*matrix_exp.*bessel_j0"):
+    with pytest.raises(InputError, match=r"2 unknown ops: .*bessel_j1.*bessel_j0"):
         mmsim.trace(Odd(), x, stages={"": "head"})
     graph = mmsim.trace(Odd(), x, stages={"": "head"}, allow_unknown=True)
     assert sum(count for _, count in graph.provenance.unknown_ops) >= 2

@@ -17,7 +17,7 @@ from tests.zoo import ZOO, Entry
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own words on its configurations
 
-PER_IMAGE = {"qwen2vl", "vilt", "llava"}
+PER_IMAGE = {"qwen2vl", "qwen25vl", "vilt", "llava"}
 """They take the images of a batch one by one: valid at one batch only."""
 
 QUICK = {"clip", "bert", "whisper", "visualbert", "llava", "perceiver_text", "wav2vec2"}
@@ -111,6 +111,7 @@ STAGES: dict[str, dict[str, str]] = {
               "model.language_model.embed_tokens": "encoder:text", "model.language_model.layers": "fusion",
               "lm_head": "head"},
     "qwen2vl": {"model.visual": "encoder:image", "model.language_model.layers": "fusion", "lm_head": "head"},
+    "qwen25vl": {"model.visual": "encoder:image", "model.language_model.layers": "fusion", "lm_head": "head"},
     "blip2": {"vision_model": "encoder:image", "qformer": "encoder:image",
               "language_model.model.decoder.layers": "fusion", "language_model.lm_head": "head"},
     "whisper": {"encoder": "encoder:audio", "decoder.embed_tokens": "encoder:text", "decoder.layers": "fusion"},
@@ -122,6 +123,16 @@ STAGES: dict[str, dict[str, str]] = {
     "llama": {"model.layers": "encoder:text", "lm_head": "head"},
 }  # fmt: skip
 """What a reader of each paper expects: where the MACs of a part of the network belong."""
+
+
+def test_the_norm_behind_a_trunk_is_the_trunks_and_a_pooler_the_heads() -> None:
+    for name, norm, stage in (
+        ("llama", "model.norm", "encoder:text"),
+        ("llava", "model.language_model.norm", "fusion"),
+    ):
+        entry, module = network(name)
+        graph = mmsim.trace(module, entry.inputs(True, 2), symbols=())
+        assert {str(layer.stage) for layer in graph.layers if layer.module_path == norm} == {stage}
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -229,6 +229,32 @@ def _qwen2vl_inputs(small: bool, b: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _qwen25vl(small: bool) -> nn.Module:
+    import transformers as t
+
+    tokens = {"image_token_id": 4, "video_token_id": 3, "vision_start_token_id": 2, "vision_end_token_id": 1}
+    text = {
+        **TEXT, "num_key_value_heads": 1, "vocab_size": 200, "bos_token_id": 1, "eos_token_id": 2,
+        "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
+    }  # fmt: skip
+    vision = {
+        "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 32,
+        "window_size": 56, "fullatt_block_indexes": [1],
+    }  # fmt: skip
+    big = {
+        "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
+        "num_key_value_heads": 2, "vocab_size": 151936, "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+    }  # fmt: skip
+    return t.Qwen2_5_VLForConditionalGeneration(
+        t.Qwen2_5_VLConfig(text_config=text, vision_config=vision, **tokens)
+        if small
+        else t.Qwen2_5_VLConfig(
+            text_config=big, vision_config={"hidden_size": 1280, "out_hidden_size": 2048, "intermediate_size": 3420},
+            **tokens,
+        )
+    )  # fmt: skip
+
+
 def _clap(small: bool) -> nn.Module:
     import transformers as t
 
@@ -361,6 +387,7 @@ ZOO: dict[str, Entry] = {
     "whisper": Entry(_whisper, _whisper_inputs),
     "llava": Entry(_llava, _llava_inputs),
     "qwen2vl": Entry(_qwen2vl, _qwen2vl_inputs),
+    "qwen25vl": Entry(_qwen25vl, _qwen2vl_inputs),
     "clap": Entry(_clap, _clap_inputs),
     "bridgetower": Entry(_bridgetower, lambda s, b: _image_text(s, b, 288, 50)),
     "blip2": Entry(_blip2, _blip2_inputs),

@@ -50,7 +50,7 @@ def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = Non
         if not found:
             return
         rows = join(found)
-        rows = rows.take(first_of_each(rows.family, run.order(rows.guess, rows.cycles), places))
+        rows = rows.take(first_of_each(rows.family, run.order(rows.guess if held is None else rows.bound, rows.cycles), places))
         if held is None and rows.slot == SPLIT:
             rows.family = np.arange(len(rows))
             places = EACH

@@ -98,7 +98,7 @@ def _find_good(run: Run, keeps: Keeps) -> None:
     made = (keeps.plan(keep) for keep in keeps.keeps)
     plans = list(itertools.islice((plan for plan in made if plan), BEAM_PLANS))
     energy, cycles = (
-        np.array([values[0] for values in each]) for each in zip(*((s.bound, s.cycles) for _, s in plans))
+        np.array([values[0] for values in each]) for each in zip(*((s.bound, s.cycles) for _, s in plans), strict=False)
     )
     plans = [plans[i] for i in run.order(energy, cycles)]
     for places, count in BEAMS:

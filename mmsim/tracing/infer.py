@@ -1,8 +1,8 @@
 """Stages by inference, when nobody declared them.
 
 What one modality alone reaches is that modality's encoder. Where modalities meet, fusion begins; it lasts to the end of
-the trunk, the part of the module tree that holds most of the work on mixed features. What comes after the trunk is the
-head. What depends on no input (masks, positions) belongs to the first layer that reads it.
+the trunk, the part of the module tree that holds most of the work on mixed features, and the norm behind it. What
+comes after is the head, poolers included. What depends on no input (masks, positions) belongs to the first layer that reads it.
 """
 
 from __future__ import annotations
@@ -77,7 +77,17 @@ class _Network:
         trunk = self._trunk(working)
         if not trunk:
             return self._before_tail(working, fused[-1].id)
-        return max(layer.id for layer in fused if _is_inside(layer.module_path, trunk))
+        return self._normed(fused, max(layer.id for layer in fused if _is_inside(layer.module_path, trunk)))
+
+    def _normed(self, fused: Sequence[Layer], end: int) -> int:
+        """The end of the trunk with the norm that follows at once: in the papers what a trunk gives is normed.
+
+        A norm is a module with weights and no products. (ViT, equation 4: ``y = LN(z)``.)
+        """
+        rest = [layer for layer in fused if layer.id > end]
+        norm = [layer for layer in rest if layer.module_path == rest[0].module_path != ""]
+        is_norm = any(layer.weights for layer in norm) and not any(self.macs[layer.id] for layer in norm)
+        return norm[-1].id if is_norm else end
 
     def _trunk(self, working: Sequence[Layer]) -> str:
         """The module that holds the only repeated blocks; among modules without any, the one with most of the MACs."""
