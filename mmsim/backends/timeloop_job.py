@@ -42,7 +42,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         try:
             code = process.wait(job.get("seconds"))
         except subprocess.TimeoutExpired:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group: the front end may put a shell between
+            # The whole group, since the front end puts a shell between; but not this process.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             os.killpg(os.getpgid(process.pid), signal.SIGINT)
             code = process.wait()
     return {"front_end": package, "seconds": time.perf_counter() - start, "exit": code}
