@@ -32,7 +32,7 @@ from mmsim.arch.model import Arch  # noqa: E402
 from mmsim.errors import InputError  # noqa: E402
 from mmsim.gpu import attention, convolution, host, library, vector  # noqa: E402
 
-MODULES = {m.__name__.rsplit(".", 1)[1]: m for m in (attention, convolution, host, library, vector)}
+MODULES = {m.__name__.rsplit(".", 1)[1]: m for m in (attention, convolution, host, library, validate, vector)}
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,10 @@ GROUPS = {
         _tables("linear", "v100_pcie", "t4"),
         (*_of("library.CUDA", f"{FIELDS} spread drift"), "v100_pcie.cuda_share", *T4),
     ),
-    "bmm": Group(_tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "perimeter k_clocks overlap spread")),
-    "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap spread")),
+    "bmm": Group(
+        _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "perimeter k_clocks overlap spread efficiency")
+    ),
+    "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap spread efficiency")),
     "linear_ampere": Group(
         _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} drift"), "a100_pcie_40gb.cuda_share")
     ),
@@ -80,9 +82,10 @@ GROUPS = {
     ),
     "conv": Group(
         _tables("conv", "v100_pcie", "t4"),
-        (*_of("convolution.IMPLICIT[cuda]", "efficiency perimeter k_clocks"), "convolution.FUSED.efficiency",
-         *_of("convolution.BATCHED", "efficiency perimeter k_clocks"), *_of("convolution", "NARROW TRANSFORM"),
-         "host.CONVOLUTION_ALONE"),
+        (*_of("convolution.IMPLICIT[cuda]", "overlap perimeter k_clocks"),
+         *_of("convolution.FUSED", "efficiency k_clocks"), *_of("convolution.BATCHED", "efficiency perimeter k_clocks"),
+         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CONVOLUTION_ALONE UNFUSED"),
+         "validate.ZEROS"),
     ),
     "rows": Group(
         _tables("softmax", "v100_pcie", "t4", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "t4", "a100_pcie_40gb"),

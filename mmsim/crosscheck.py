@@ -94,12 +94,14 @@ def crosscheck(
     objective: Objective = "edp",
     *,
     names: Sequence[str] | None = None,
+    limit_s: float | None = None,
     progress: Progress = lambda family: None,
 ) -> Crosscheck:
     """Let every installed back end (or those named) solve `problems`, given with how often each is used.
 
     All work with the same energies: those of `arch`, filled in from the built-in models. A back end
-    that fails on a problem says why in its answer. Raises `InputError` for one that is not installed.
+    that fails on a problem, or needs more than `limit_s` seconds, says so in its answer. Raises
+    `InputError` for one that is not installed.
     """
     chosen = tuple(names) if names else installed()
     for name in chosen:
@@ -109,7 +111,7 @@ def crosscheck(
     arch = filled(arch)
     rows = []
     for problem, uses in problems.items():
-        answers = tuple(_ask(name, problem, arch, objective) for name in chosen)
+        answers = tuple(_ask(name, problem, arch, objective, limit_s) for name in chosen)
         rows.append(Row(problem, uses, answers))
         progress(problem.family)
     return Crosscheck(arch, objective, chosen, tuple(rows))
@@ -123,10 +125,10 @@ def mac_problems(graph: Graph, limit: int | None = None) -> dict[Problem, int]:
     return {problem: counted[problem] for problem in work[:limit]}
 
 
-def _ask(name: str, problem: Problem, arch: Arch, objective: Objective) -> Answer:
+def _ask(name: str, problem: Problem, arch: Arch, objective: Objective, limit_s: float | None) -> Answer:
     start = time.perf_counter()
     try:
-        solution = backends.solve(problem, arch, objective, name=name)
+        solution = backends.solve(problem, arch, objective, name=name, limit_s=limit_s)
     except InputError as error:
         return Answer(name, None, time.perf_counter() - start, str(error))
     return Answer(name, solution, time.perf_counter() - start)

@@ -114,7 +114,7 @@ def test_missing_tools_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_crosscheck_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two made-up back ends; a problem that one of them refuses counts in neither sum."""
 
-    def solve(problem: Problem, arch: Arch, objective: str, *, name: str) -> Solution:
+    def solve(problem: Problem, arch: Arch, objective: str, *, name: str, limit_s: float | None) -> Solution:
         assert arch.energy_pj["mac"]  # energies are filled in for all
         if name == "timeloop" and problem.family == "conv":
             raise InputError("too slow")
@@ -146,6 +146,14 @@ def test_real_mapper() -> None:
 
 
 @pytest.mark.timeloop
+def test_real_mapper_cut_short_gives_its_best_so_far() -> None:
+    _need_timeloop()
+    search = {"algorithm": "random", "victory_condition": 10**9, "timeout": 10**9}  # it would not end by itself
+    found = timeloop.solve(samples.product(64, 64, 64), samples.array(), "edp", timeout_s=3, **search)
+    assert found.latency_s > 0 and "target: DRAM" in found.mapping
+
+
+@pytest.mark.timeloop
 def test_real_mapper_without_a_valid_mapping() -> None:
     _need_timeloop()
     with pytest.raises(InputError, match="timeloop-mapper: "):
@@ -159,6 +167,7 @@ def test_real_accelforge() -> None:
         pytest.skip(f"no AccelForge: {reason}")
     found = accelforge.solve(samples.product(16, 16, 16), samples.array(), "energy")
     assert found.energy_j >= 16**3 * 1.1e-12 and 0 < found.utilization <= 1 and found.detail.startswith("AccelForge 1.")
+    assert "DRAM]" in found.mapping and found.mapping.endswith("mac computes matmul")
 
 
 def _need_timeloop() -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from types import ModuleType
 
 from mmsim.arch.model import Arch
+from mmsim.backends import builtin
 from mmsim.errors import InputError
 from mmsim.problem import Problem
 from mmsim.solution import Objective, Solution
@@ -24,11 +25,16 @@ def backend(name: str) -> ModuleType:
     return import_module(f"mmsim.backends.{name}")
 
 
-def solve(problem: Problem, arch: Arch, objective: Objective = "edp", *, name: str = "builtin") -> Solution:
+def solve(
+    problem: Problem, arch: Arch, objective: Objective = "edp", *, name: str = "builtin", limit_s: float | None = None
+) -> Solution:
     """`problem` on `arch`, solved by the back end called `name`.
 
-    Vector and movement problems, which no other back end knows, always go to the built-in one.
+    Vector and movement problems, which no other back end knows, always go to the built-in one. After
+    `limit_s` seconds they answer with their best so far; AccelForge, which has none, with `InputError`.
     """
-    chosen = backend(name) if problem.kind == "mac" else backend("builtin")
-    solution: Solution = chosen.solve(problem, arch, objective)
+    if problem.kind != "mac" or name == "builtin":
+        return builtin.solve(problem, arch, objective, time_s=limit_s)
+    limit = {} if limit_s is None else {"timeout_s": limit_s}
+    solution: Solution = backend(name).solve(problem, arch, objective, **limit)
     return solution

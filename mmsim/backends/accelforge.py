@@ -28,7 +28,7 @@ def missing() -> str | None:
 
 
 def solve(problem: Problem, arch: Arch, objective: Objective = "edp", *, timeout_s: float | None = 600.0) -> Solution:
-    """The best mapping that AccelForge finds, judged by its own model; its mapping is not handed over.
+    """The best mapping that AccelForge finds, judged by its own model and written in its own words.
 
     Energies that `arch` lacks come from the built-in models. Raises `InputError` for a problem that
     is no single Einsum, and when it gives no answer within `timeout_s` (convolutions take minutes).
@@ -48,6 +48,7 @@ def solve(problem: Problem, arch: Arch, objective: Objective = "edp", *, timeout
         energy_j=found["energy_j"] * instances,
         bound="",
         utilization=ideal_s / found["latency_s"],
+        mapping=found["mapping"],
         proof="optimal",
         detail=f"AccelForge {found['version']}, perfect factors, {found['cpu_seconds']:.1f} CPU s".replace("  ", " "),
     )

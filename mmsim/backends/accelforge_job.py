@@ -30,6 +30,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "cpu_seconds": time.process_time() - start,
         "energy_j": float(found.energy()),
         "latency_s": float(found.latency()),
+        "mapping": " | ".join(n.compact_str() for n in found.mapping().nodes if type(n).__name__ != "Reservation"),
         "version": metadata.version("accelforge"),
     }
 

@@ -31,6 +31,8 @@ INSTALL = (
     "build NVlabs/timeloop so that timeloop-model and timeloop-mapper are on the PATH, install Accelergy and "
     f"Accelergy-Project/timeloop-python, and set {PYTHON} to the Python that has them"
 )
+LAST_WORDS_S = 60.0
+"""For the front end to read its files, and for a search that was asked to end to write its best mapping."""
 
 
 def front_end() -> str | None:
@@ -59,7 +61,7 @@ def solve(
 
     Energies that `arch` gives are Timeloop's too. When it gives none, Accelergy estimates them, or
     the built-in models where Accelergy is not installed. Raises `InputError` for a problem that
-    Timeloop cannot take, when no valid mapping is found, and when the search takes over `timeout_s`.
+    Timeloop cannot take, and when no valid mapping is found. After `timeout_s` the search ends with its best so far.
     """
     job = {"mapper": timeloop.mapper(objective, **search)}
     with tempfile.TemporaryDirectory(prefix="mmsim-") as folder:
@@ -95,8 +97,8 @@ def _run(action: str, folder: Path, arch: Arch, parts: dict[str, Any], timeout_s
         arch = filled(arch)  # Timeloop wants every component in the tables
         parts |= {"ERT": accelergy.ert(arch, arch.energy_pj), "ART": accelergy.art(arch, arch.area_um2)}
     path = files.write_yaml(folder / "input.yaml", parts)
-    job = {"action": action, "files": [str(path)], "out": str(folder)}
-    external.run_job(external.python(PYTHON), SCRIPT, job, timeout_s)
+    job = {"action": action, "files": [str(path)], "out": str(folder), "seconds": timeout_s}
+    external.run_job(external.python(PYTHON), SCRIPT, job, None if timeout_s is None else timeout_s + LAST_WORDS_S)
     statistics = folder / f"timeloop-{action}.stats.txt"
     if not statistics.exists() or not statistics.stat().st_size:
         raise InputError(f"timeloop-{action}: {_last_words(folder)}")

@@ -1,7 +1,8 @@
 """Run by another Python, where Timeloop's v0.4 front end is installed: a job as JSON in, its outcome as JSON out.
 
-Job: ``{"action": "check" | "model" | "mapper", "files": [...], "out": FOLDER}``. It imports nothing of
-mmsim, so that Timeloop may live in an environment of its own.
+Job: ``{"action": "check" | "model" | "mapper", "files": [...], "out": FOLDER, "seconds": S}``; after S seconds the
+search is asked to end, and answers with the best so far. It imports nothing of mmsim, so that Timeloop may live in
+an environment of its own.
 """
 
 import contextlib
@@ -9,6 +10,8 @@ import io
 import json
 import logging
 import os
+import signal
+import subprocess
 import sys
 import time
 from importlib import import_module
@@ -35,7 +38,12 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     call = v4.call_model if job["action"] == "model" else v4.call_mapper
     start = time.perf_counter()
     with open(os.path.join(job["out"], "log.txt"), "w") as log:
-        code = call(specification, output_dir=job["out"], log_to=log, return_proc=True).wait()
+        process = call(specification, output_dir=job["out"], log_to=log, return_proc=True)
+        try:
+            code = process.wait(job.get("seconds"))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            code = process.wait()
     return {"front_end": package, "seconds": time.perf_counter() - start, "exit": code}
 
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 @click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only this many problems, those with the most work.")
+@click.option(
+    "--time", "limit_s", type=click.FloatRange(min=0), default=120, show_default=True,
+    help="Seconds for one problem of one back end; AccelForge takes minutes for a convolution.",
+)  # fmt: skip
 @json_option
 @output_option
 def command(
@@ -32,6 +36,7 @@ def command(
     dtype: str | None,
     objective: str,
     limit: int | None,
+    limit_s: float,
     as_json: bool,
     output: Path | None,
 ) -> None:
@@ -50,7 +55,7 @@ def command(
     graph = graph.cast(dtype) if dtype is not None else graph
     problems = mac_problems(graph, limit)
     with progress.bar("crosscheck", len(problems)) as step:
-        found = crosscheck(problems, arch, cast(Any, objective), names=names or None, progress=step)
+        found = crosscheck(problems, arch, cast(Any, objective), names=names or None, limit_s=limit_s, progress=step)
     answer(record(found, graph.workload), lambda: _tables(found), as_json=as_json, output=output)
 
 

@@ -59,7 +59,7 @@ def command(architecture: str, components: Path | None, output: Path | None, as_
                 )
                 for name, table in energy.items()
             ],
-            note=f"area in all {whole_mm2:.4g} mm^2, DRAM and wires apart",
+            note=f"area in all {whole_mm2:.4g} mm^2, DRAM and wires apart; how far the models are off: docs/energy.md",
         )
 
     answer(value, table, as_json=as_json)

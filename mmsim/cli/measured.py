@@ -20,8 +20,8 @@ def tables(measured: Measurement) -> None:
         [
             (
                 name,
-                si(stage.layers_s, "s"),
-                percent(stage.layers_s / whole),
+                si(stage.layers_s, "s") if measured.layers else "-",
+                percent(stage.layers_s / whole) if measured.layers else "-",
                 si(stage.device_s.median, "s") if stage.device_s else "-",
                 percent(stage.device_s.relative) if stage.device_s else "-",
                 si(stage.wall_s.median, "s") if stage.wall_s else "-",
@@ -31,12 +31,8 @@ def tables(measured: Measurement) -> None:
         ],
         note=_note(measured),
     )
-    slowest = sorted(measured.layers, key=lambda layer: -layer.device_s.median)[:8]
-    show(
-        "Slowest layers",
-        ("layer", "op", "stage", "time", "spread"),
-        [(t.name, t.op, t.stage, si(t.device_s.median, "s"), percent(t.device_s.relative)) for t in slowest],
-    )
+    if measured.layers:
+        _slowest(measured)
     if measured.host_steps:
         rows = [(name, si(time.median, "s"), percent(time.relative)) for name, time in measured.host_steps.items()]
         show("On the host, before the network", ("step", "time", "spread"), rows)
@@ -47,6 +43,15 @@ def tables(measured: Measurement) -> None:
         click.echo(f"{stage}: " + ", ".join(f"{name} {value:.3g}" for name, value in values.items()))
     for note in measured.notes:
         click.echo(f"note: {note}")
+
+
+def _slowest(measured: Measurement) -> None:
+    slowest = sorted(measured.layers, key=lambda layer: -layer.device_s.median)[:8]
+    show(
+        "Slowest layers",
+        ("layer", "op", "stage", "time", "spread"),
+        [(t.name, t.op, t.stage, si(t.device_s.median, "s"), percent(t.device_s.relative)) for t in slowest],
+    )
 
 
 def _metrics(measured: Measurement) -> list[tuple[str, str, str]]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmsim.gpu.kernel import Kernel
-from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array, Library
+from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array
 from mmsim.gpu.machine import Machine
-from mmsim.gpu.products import Products, kernel_of, products
+from mmsim.gpu.products import Products, kernel_of, missing, products
 from mmsim.gpu.vector import Traffic, elementwise
 from mmsim.layer import BITS
 
@@ -46,35 +46,31 @@ class Shape:
         )
 
 
-_BASE = replace(CUDA, splits=(1,), setup=0.33, tail=1.0, overlap=2.0, spread=1.0)
+_BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
 _WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
-    "cuda": replace(_BASE, tiles=_TILES, efficiency=1.23, perimeter=12.9, k_clocks=5.5),
+    "cuda": replace(_BASE, tiles=_TILES, overlap=1.475, perimeter=1.1, k_clocks=203.0, hides_output=True),
     "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.59, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
-FUSED = replace(_BASE, tiles=((32, 64), (32, 32)), efficiency=0.358, perimeter=0.0, k_clocks=1.6)
-BATCHED = replace(_BASE, efficiency=0.753, perimeter=16.8, k_clocks=211.0)
+FUSED = replace(_BASE, tiles=((32, 32),), efficiency=0.861, perimeter=0.0, k_clocks=17.1, hides_output=True)
+BATCHED = replace(
+    _BASE, tiles=((128, 128), (64, 128), (128, 64), (64, 64), (128, 32), (32, 128)), efficiency=0.745, perimeter=13.2,
+    k_clocks=202.0,
+)  # fmt: skip
 """CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on
-half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere").
-A transformed tile of F(4x4) is written once and found again in L2 in part: TRANSFORM is above 1."""
-NARROW = 0.85  # what CUDA-core convolutions keep where shared memory gives a lane one byte a clock, not two
-TRANSFORM = (
-    1.73  # bytes that the transform kernels of F(4x4) move for each that DRAM or L2 delivers: half is found again
-)
-
-
-def _fed(machine: Machine, kernels: Library) -> Library:
-    """CUDA-core kernels on this machine: slower where shared memory is narrow (Turing, and SMs of 128 lanes)."""
-    per_lane = machine.shared_bytes_per_s / machine.clock_hz / machine.fma_per_clock("float32", tensor=False)
-    return kernels if per_lane >= 2 else replace(kernels, efficiency=kernels.efficiency * NARROW)
+half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere")."""
+PATCHES = ((1, 8, 16), (2, 4, 16))  # images, rows and columns of outputs that one block of F(2x2) takes
+FUSED_START = 13.1  # channels' worth of products that the transforms of a fused tile and its store take
+TRANSFORM = 0.654  # of the time that streams of the tiles' size take: some of what one kernel writes, the next finds
+FILTER_TRANSFORM = 1.754  # the same for the weights, which are read and written in strides
 
 
 def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
-    kernels = _fed(machine, IMPLICIT["cuda"])
+    kernels = IMPLICIT["cuda"]
     if machine.has_tensor(dtype):
         generation = machine.device.compute_capability
         kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
@@ -87,45 +83,63 @@ def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
     )  # fmt: skip
 
 
-def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array], edge: int) -> Products:
-    """F(edge x edge, 3 x 3) on CUDA cores: (edge+2)^2 products of depth C, one row per tile.
+def fused_winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
+    """F(2 x 2, 3 x 3) in one kernel. A block takes 32 tiles of a patch: small pictures leave much of it empty."""
+    blocks = [
+        np.ceil(shape.batch / n) * np.ceil(shape.out_height / h) * np.ceil(shape.out_width / w) for n, h, w in PATCHES
+    ]
+    tiles = 32 * np.minimum(*blocks)
+    channels = np.ceil(shape.in_channels / 8) * 8 + FUSED_START
+    return products(
+        machine, tiles, shape.out_channels, 16 * channels, np.ones_like(tiles), dtype, cold=cold,
+        kernels=FUSED, a_bytes=np.asarray(shape.bytes(BITS[dtype] / 8)[0]),
+    )  # fmt: skip
 
-    Transforms are free when fused (edge 2) and streams of their own otherwise (edge 4).
-    """
-    tiles = shape.batch * np.ceil(shape.out_height / edge) * np.ceil(shape.out_width / edge)
-    points = float((edge + 2) ** 2)
+
+def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
+    """F(4 x 4, 3 x 3) on CUDA cores: input and weights transformed, 36 products, output transformed."""
+    tiles = shape.batch * np.ceil(shape.out_height / 4) * np.ceil(shape.out_width / 4)
     word = BITS[dtype] / 8
     a, b, c = shape.bytes(word)
-    fused = edge == 2
+    before, weights, after = 36 * tiles * shape.in_channels * word, 4 * b, 36 * tiles * shape.out_channels * word
+    resident = machine.device.l2_resident_bytes
     p = products(
-        machine, tiles, shape.out_channels, shape.in_channels * (points if fused else 1.0),
-        np.full_like(tiles, 1.0 if fused else points), dtype,
-        cold=cold, kernels=_fed(machine, FUSED if fused else BATCHED), a_bytes=np.asarray(a),
+        machine, tiles, shape.out_channels, shape.in_channels, np.full_like(tiles, 36.0), dtype,
+        cold=(missing(before, resident), missing(weights, resident), missing(after, resident)),
+        kernels=BATCHED,
     )  # fmt: skip
-    if fused:
-        return p
-    device = machine.device
-    inner = points * tiles * word  # times channels: the transformed tiles
-    moved = a + inner * shape.in_channels + inner * shape.out_channels + c + b * (1 + points / 9)
-    fits = moved / 2 <= device.l2_resident_bytes
-    rate = np.where(fits, machine.l2_bytes_per_s, machine.dram_bytes_per_s) * TRANSFORM
-    extra = moved / rate + 3 * device.gap_s
+    around = (_stream(machine, a, before), _stream(machine, after, c), _stream(machine, b, weights))
+    extra = TRANSFORM * (around[0] + around[1]) + FILTER_TRANSFORM * around[2] + 3 * machine.device.gap_s
+    moved = a + before + after + c + b + weights
     return replace(
-        p, seconds=p.seconds + extra, dram_s=p.dram_s + extra, dram_bytes=p.dram_bytes + np.where(fits, 0, moved)
+        p,
+        seconds=p.seconds + extra,
+        dram_s=p.dram_s + extra,
+        dram_bytes=p.dram_bytes + moved * missing(moved, resident),
     )
 
 
+def _stream(machine: Machine, read: Array, written: Array) -> Array:
+    """Seconds of a kernel that reads one array and writes another, each in L2 or not by its size."""
+    lost = [(size, missing(size, machine.device.l2_resident_bytes)) for size in (read, written)]
+    return np.asarray(
+        sum(size * (gone / machine.dram_bytes_per_s + (1 - gone) / machine.l2_bytes_per_s) for size, gone in lost)
+    )
+
+
+UNFUSED_NAME = "winograd_4x4"
 DEPTHWISE = 0.2  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
 
 
 def convolution(
     machine: Machine, shape: Shape, dtype: str, *, cold: tuple[float, float, float] = (0.0, 1.0, 0.0),
-    three_by_three: bool = False, channels_last: bool = False,
+    three_by_three: bool = False, channels_last: bool = False, unfused_host_s: float = 0.0,
 ) -> tuple[Kernel, ...]:  # fmt: skip
     """The kernels of one convolution, scalars in `shape`: the fastest algorithm, and layout changes around it.
 
     `three_by_three` says that Winograd applies: 3 x 3, stride 1, no groups. Tensor cores want
-    channels last, so that a channels-first tensor is rearranged before and after.
+    channels last, so that a channels-first tensor is rearranged before and after. `unfused_host_s` is what
+    several kernels cost beyond one where nothing runs meanwhile: cuDNN's benchmark times whole calls.
     """
     word = BITS[dtype] / 8
     inputs, weights, outputs = (float(x) for x in shape.bytes(word))
@@ -136,10 +150,12 @@ def convolution(
     chosen, name = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2])), "implicit_gemm"
     tensor = machine.has_tensor(dtype)
     if three_by_three and dtype == "float32":
-        for edge in (2, 4):
-            other = winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]), edge)
-            if other.seconds < chosen.seconds:
-                chosen, name = other, f"winograd_{edge}x{edge}"
+        one = fused_winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
+        if one.seconds < chosen.seconds:
+            chosen, name = one, "winograd_2x2"
+        several = winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
+        if several.seconds + unfused_host_s < chosen.seconds:
+            chosen, name = several, UNFUSED_NAME
     kernel = kernel_of(chosen, machine, dtype, name=name, kind="Conv", flops=2 * macs)
     if not tensor or channels_last or (machine.device.compute_capability >= 8 and dtype == "tfloat32"):
         return (kernel,)

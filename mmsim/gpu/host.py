@@ -17,9 +17,10 @@ CALLS = {
 }  # fmt: skip
 """Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
 
-CONVOLUTION_ALONE = 6.0
-"""cuDNN with benchmark on, alone between two events. The shortest rows take 2.5 and most take far more than their work;
-six fits best, and why is not known: within a network the multiple is that of `CALLS`."""
+CONVOLUTION_ALONE, UNFUSED = 5.03, 4.55
+"""cuDNN with benchmark on, alone between two events; and what its non-fused Winograd (three transforms, batched
+product) takes beyond that. Fitted on 30 % of the convolution rows of the V100 and T4; why it is so much is not known.
+Within a network the multiple is that of `CALLS`."""
 
 
 def calls(kind: str) -> float:

@@ -55,15 +55,26 @@ HOPPER = Library(_HOPPER_TILES, _SPLITS, 64, 6.8, 2.53, 4.05, 0.26, 2.34, 0.76, 
 CUDA = Library(_CUDA_TILES, _SPLITS, 8, 6.8, 66.0, 1.0, 0.54, 1.84, 1.15, 1, drift=0.024)
 """Up to Turing; fitted on 30 % of the FP32 linear rows of the V100 and the T4."""
 CUDA_BATCHED = Library(
-    ((128, 128), (64, 128), (32, 128), (64, 64)), (1,), 8, 0.24, 91.0, 0.3, 1.0, 2.2, 1.9, 1, drift=0.024
+    ((128, 128), (64, 128), (128, 64), (32, 128), (64, 64)),
+    (1,),
+    8,
+    4.2,
+    78.0,
+    0.05,
+    1.0,
+    2.3,
+    1.73,
+    1,
+    efficiency=1.12,
+    drift=0.007,
 )
 """Batched products have few tiles (the names of cuBLAS's kernels tell them) and no splits; fitted on 30 % of the
 FP32 bmm rows of the V100."""
-TURING_BATCHED = replace(CUDA_BATCHED, k_clocks=398.0, overlap=1.96, spread=0.96)
+TURING_BATCHED = replace(CUDA_BATCHED, k_clocks=370.0, overlap=1.68, spread=0.9, efficiency=1.225)
 """Fitted on 30 % of the FP32 bmm rows of the T4: a block alone on its SM is slower there than its arithmetic."""
 AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 0.9, 55.0, 0.3, 0.62, 1.11, 1.0, 1, drift=0.104)
 """From Ampere on; fitted on 30 % of the FP32 linear rows of the A100."""
-AMPERE_BATCHED = Library(((128, 128),), (1,), 8, 3.0, 47.0, 0.05, 1.0, 12.0, 0.42, 1)
+AMPERE_BATCHED = Library(((128, 128),), (1,), 8, 3.0, 47.0, 0.05, 1.0, 12.0, 0.42, 1, efficiency=0.97)
 """One tile whatever the shape: 256 clocks per k, as 84 % of the A100's compute-bound bmm rows show."""
 
 

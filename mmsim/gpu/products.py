@@ -140,7 +140,10 @@ def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtyp
     """Of the main loops and what stands before and after them."""
     device, tensor = machine.device, machine.has_tensor(dtype)
     sustained = menu.efficiency * (device.tensor_share if tensor else device.cuda_share)
-    share = sustained / (1 + menu.perimeter * (1 / grid.tm + 1 / grid.tn)) / _drift(machine, menu, sizes, grid)
+    fed = 1 + menu.perimeter * (1 / grid.tm + 1 / grid.tn)
+    if not tensor:  # what CUDA cores sustain is said of the tile of 128 x 128, so that devices compare
+        fed = fed / (1 + menu.perimeter * 2 / TILE)
+    share = sustained / fed / _drift(machine, menu, sizes, grid)
     if tensor and not menu.pads:
         share = share * np.where(_aligned(sizes.n, sizes.k, sizes.word), 1.0, 0.5)
     rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM

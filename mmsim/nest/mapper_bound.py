@@ -58,31 +58,32 @@ def _first_loop(plan: Plan, rows: Rows, now: Array, least: Array) -> Array:
     as of now, only the others may yet keep their tiles. The bound is the best of these cases.
     """
     moves = [np.asarray((rows.left[list(dims)] > 1).any(axis=0)) for dims, _ in plan.signatures]
-    best = least_of_cases(plan, rows.slot, rows.left, moves, now, least)
+    most = most_shared(plan, rows.slot, rows.left, rows.copies.get(0))
+    best = least_of_cases(plan, rows.slot, most, moves, now, least)
     still = ~np.any(moves, axis=0)
     if still.any():
-        best[still] = together(plan, rows.slot, rows.left[:, still], least[:, :, still])
+        best[still] = together(plan, rows.slot, most[still], least[:, :, still])
     return best
 
 
-def least_of_cases(plan: Plan, slot: int, left: Array, moves: Sequence[Bools], refetched: Array, kept: Array) -> Array:
+def least_of_cases(plan: Plan, slot: int, most: Array, moves: Sequence[Bools], refetched: Array, kept: Array) -> Array:
     """(R) the least cost when the innermost loop may be of the dimensions that move; of data spaces that it indexes
     as `refetched`, of the others as `kept` (2, S, R). Infinite where none moves.
     """
-    best: Array = np.full(left.shape[1], np.inf)
+    best: Array = np.full(len(most), np.inf)
     for move, (_, relevant) in zip(moves, plan.signatures, strict=True):
         if move.any():
             cost = np.where(np.array(relevant)[:, None], refetched, kept)
-            best = np.where(move, np.minimum(best, together(plan, slot, left, cost)), best)
+            best = np.where(move, np.minimum(best, together(plan, slot, most, cost)), best)
     return best
 
 
-def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
+def together(plan: Plan, slot: int, most: Array, cost: Array) -> Array:
     """(R) the least that all data spaces cost together, of (2, S, R) as `pending` tells them.
 
     Instances along a dimension ask for the same words of a data space that it does not index. So of F
-    instances, m1 may be served at once with one data space and m2 with another, where m1 m2 ... <= F.
-    The least of A1/m1 + A2/m2 + ... with every m >= 1 makes all terms equal, but those that are less
+    instances, m1 may be served at once with one data space and m2 with another, where m1 m2 ... <= F
+    (`most`). The least of A1/m1 + A2/m2 + ... with every m >= 1 makes all terms equal, but those that are less
     even if served alone (water-filling). None is less than moving every word once.
     """
     alone, shared = cost
@@ -94,7 +95,7 @@ def together(plan: Plan, slot: int, left: Array, cost: Array) -> Array:
         (np.maximum(np.minimum(once_pj, shared[i]), shared[i] / fan) for i, (fan, once_pj) in spanning.items()),
         start=np.zeros(len(total)),
     )
-    least = water_filled([shared[i] for i in spanning], _most_shared(plan, slot, left))
+    least = water_filled([shared[i] for i in spanning], most)
     return np.asarray(total + np.maximum(least, floors))
 
 
@@ -123,17 +124,22 @@ def _descending(columns: list[Array]) -> list[Array]:
     return columns
 
 
-def _most_shared(plan: Plan, slot: int, left: Array) -> Array:
+def most_shared(plan: Plan, slot: int, left: Array, copies: Array | None) -> Array:
     """(R) the most that the data spaces' shares m1 m2 ... of the fan-outs to come may be.
 
-    A dimension that two data spaces lack counts for both, and so do two whose sum indexes one.
+    A dimension that two data spaces lack counts for both. So do two whose sum indexes one: so many
+    places along each, those that fan-outs have already made (`copies`) included, start as many windows
+    as the longer row has places at least.
     """
-    fan = max(fan for fan, _ in plan.spanning(slot).values())
+    fan = max((fan for fan, _ in plan.spanning(slot).values()), default=1.0)
     most: Array = np.full(left.shape[1], fan)
+    if fan == 1:
+        return most
     for d, more in plan.lacking:
         most = most * np.minimum(left[d], fan) ** more
-    for first, second in plan.space.window_pairs:
-        most = most * np.minimum(np.minimum(left[first], left[second]), fan)
+    for pair in plan.space.window_pairs:
+        places = [np.minimum(left[d], fan) * (1.0 if copies is None else copies[d]) for d in pair]
+        most = most * np.minimum(*places)
     return most
 
 

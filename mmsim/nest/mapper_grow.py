@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from mmsim.nest.mapper_bound import least_of_cases
+from mmsim.nest.mapper_bound import least_of_cases, most_shared
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Rows
 from mmsim.nest.mapper_run import Run
@@ -199,7 +199,9 @@ class Growth:
             ends = np.any([m for m, (_, relevant) in zip(moves, plan.signatures, strict=True) if relevant[s]], axis=0)
             times = np.prod([self.left[d] - 1 + self.cut[d, i] for d in plan.irrelevant[s]], axis=0)
             kept[:, s] = np.where(ends, np.minimum(least[:, s] * np.maximum(times, 1.0), now[:, s]), least[:, s])
-        best = least_of_cases(plan, self.k, np.array(self.left), moves, now, kept)
+        copies = self.rows.copies[0][:, i] if 0 in self.rows.copies else None
+        most = most_shared(plan, self.k, np.array(self.left), copies)
+        best = least_of_cases(plan, self.k, most, moves, now, kept)
         best = np.where(still, 0.0, best)
         return np.maximum(self.energy[i], energy + best), self.cycles[i]
 
