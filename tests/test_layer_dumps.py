@@ -35,7 +35,7 @@ def test_readme_says_what_the_dumps_hold() -> None:
     text = (FOLDER / "README.md").read_text()
     for path in sorted(FOLDER.glob("*/*.json")):
         for row in dumps.summary(layer_dump.load(path)):
-            assert " | ".join(map(str, row[:4])) in text
+            assert " | ".join(f"{value:,}" if isinstance(value, int) else value for value in row[:4]) in text
 
 
 def test_every_dump_is_a_dump() -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -183,6 +184,13 @@ def test_constraints_are_honoured() -> None:
     assert all(loop.dim == "K" for loop in level.spatial[level.split :])
     bypass = Constraints(keep=("Inputs", "Outputs"), bypass=("Weights",))
     assert best_mapping(problem, constrained("glb", bypass)).mapping["glb"].keep == {"Inputs", "Outputs"}
+
+
+@pytest.mark.parametrize("unsearched", [{"min_utilization": 0.5}, {"no_coalesce": ("Outputs",)}])
+def test_what_is_not_searched_is_refused_by_name(unsearched: dict[str, Any]) -> None:
+    (name,) = unsearched
+    with pytest.raises(InputError, match=rf"glb: the mapper does not search under {name}"):
+        best_mapping(matmul(4, 4, 4), constrained("glb", Constraints(keep=EVERY, **unsearched)))
 
 
 def test_bypass_is_searched() -> None:

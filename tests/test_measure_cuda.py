@@ -31,7 +31,7 @@ QUICK = Rule(repeats=3, least_runs=2, warmup_runs=1, warmup_s=0.0, budget_s=1.0)
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> fake_cuda.Machine:
-    monkeypatch.setattr(energy, "LEAST_S", 0.02)
+    monkeypatch.setattr(energy, "LEAST_S", 0.1)
     profile.cache_clear()
     return fake_cuda.install(monkeypatch)
 
@@ -153,7 +153,7 @@ def test_one_measurement_has_every_part(gpu: fake_cuda.Machine, tmp_path: Path, 
     assert found.kernels and found.kernels.count == 5 and found.kernels.unmapped_share == 0
     assert found.kernels.layers_s["relu"] == pytest.approx(3e-6)
     assert found.memory and found.memory.intermediates_bytes == 4000
-    assert found.energy and found.energy.average_w == pytest.approx(100, rel=0.2)
+    assert found.energy and found.energy.average_w == pytest.approx(100, rel=0.5)
     assert found.machine.driver == "580.159.04" and found.machine.throttled == ["software power cap"]
     assert found.software["cuda"] == "13.0" and "float32 convolutions" in found.software
     assert found.concurrent and found.system and found.system.busy_by_driver is None

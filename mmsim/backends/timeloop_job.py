@@ -42,7 +42,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         try:
             code = process.wait(job.get("seconds"))
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGINT)
+            # The whole group, since the front end puts a shell between; but not this process.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            os.killpg(os.getpgid(process.pid), signal.SIGINT)
             code = process.wait()
     return {"front_end": package, "seconds": time.perf_counter() - start, "exit": code}
 

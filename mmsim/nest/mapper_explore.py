@@ -22,6 +22,7 @@ from mmsim.nest.mapper_step import loop, spread
 from mmsim.nest.mapspace import Array
 
 BEAM_FACTORS = 10  # choices of factors for each place in a beam
+SPLIT, EACH = 3, 3  # at this slot every row of a beam begins a family, with so many places
 AT_ONCE, AT_ONCE_INSIDE = 4_000, 30_000  # candidates that one step should make; below a fan-out, where bounds tell less
 
 
@@ -50,17 +51,13 @@ def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = Non
         if not found:
             return
         rows = join(found)
-        rows = rows.take(
-            first_of_each(rows.family, run.order(rows.guess if held is None else rows.bound, rows.cycles), places)
-        )
+        # around a good mapping lower bounds tell best what to go on with, before there is one guesses do
+        order = run.order(rows.guess if held is None else rows.bound, rows.cycles)
+        rows = rows.take(first_of_each(rows.family, order, places))
         if held is None and rows.slot == SPLIT:
             rows.family = np.arange(len(rows))
             places = EACH
     run.record(plan, rows)
-
-
-SPLIT = 3
-EACH = 3
 
 
 def _pieces(run: Run, plan: Plan, rows: Rows) -> Iterator[Rows]:

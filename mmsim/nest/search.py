@@ -1,8 +1,9 @@
 """The mapper: the best mapping of a problem on an architecture, with a proof or the gap to a lower bound.
 
-A narrow beam finds a good mapping first; then branch and bound (`mapper_explore`) goes through what
-could be better, for each choice of what the memories keep, until nothing is left or the budget is
-spent. Nothing is drawn by lot, so the same input gives the same answer.
+Narrow beams (`mapper_explore`) find a good mapping for the most promising choices of what memories keep
+(`mapper_keeps`), a search around it (`mapper_improve`) makes it better; then branch and bound goes
+through what could be better still, until nothing is left or the budget is spent. Nothing is drawn
+by lot, so the same input gives the same answer. docs/mapper.md tells why nothing is lost.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
 
-MAPPINGS = 1_200_000  # budget when none is given: less than a second
+MAPPINGS = 1_200_000  # budget when none is given: about a second
 BEAM_PLANS = 48  # choices of what is kept that are looked at more closely
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
 JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
@@ -75,6 +76,7 @@ def best_mapping(
         mappings = MAPPINGS
     run = Run(objective_of(objective), time_s, mappings)
     space = Mapspace(problem, arch)
+    _refuse_unsearched(space)
     _check_feasible(space)
     keeps = Keeps(space)
     _find_good(run, keeps)
@@ -146,6 +148,14 @@ def _result(run: Run, problem: Problem, arch: Arch) -> Result:
         judged_mappings=run.judged,
         cpu_seconds=time.process_time() - run.start,
     )
+
+
+def _refuse_unsearched(space: Mapspace) -> None:
+    """Raise `InputError` for constraints that `evaluate` honours and the search knows nothing of."""
+    for slot in space.slots:
+        for name in ("min_utilization", "no_coalesce"):
+            if getattr(slot.constraints, name):
+                raise InputError(f"the mapper does not search under {name}; give a mapping", field=slot.node.name)
 
 
 def _check_feasible(space: Mapspace) -> None:

@@ -2,7 +2,8 @@
 
 What one modality alone reaches is that modality's encoder. Where modalities meet, fusion begins; it lasts to the end of
 the trunk, the part of the module tree that holds most of the work on mixed features, and the norm behind it. What
-comes after is the head, poolers included. What depends on no input (masks, positions) belongs to the first layer that reads it.
+comes after is the head, poolers included. What depends on no input (masks, positions) belongs to the first layer that
+reads it.
 """
 
 from __future__ import annotations
