@@ -61,6 +61,16 @@ def depthwise(c: int, p: int, r: int) -> Problem:
     return Problem("mac", (("C", c), ("P", p), ("Q", p), ("R", r), ("S", r)), spaces)
 
 
+def grouped(g: int, c: int, m: int, p: int, r: int, n: int) -> Problem:
+    spaces = (
+        DataSpace("Weights", (rank("G"), rank("C"), rank("M"), rank("R"), rank("S")), 8),
+        DataSpace("Inputs", (rank("N"), rank("G"), rank("C"), rank("P", "R"), rank("Q", "S")), 8),
+        DataSpace("Outputs", (rank("N"), rank("G"), rank("M"), rank("P"), rank("Q")), 8, is_output=True),
+    )
+    dims = (("N", n), ("G", g), ("C", c), ("M", m), ("P", p), ("Q", p), ("R", r), ("S", r))
+    return Problem("mac", dims, spaces)
+
+
 LAYERS = {  # the peers' best: EDP, tool, CPU seconds
     "gemm512": (matmul(512, 512, 512), 9.77e14, "AccelForge", 11.6),
     "bert_ffn": (matmul(128, 3072, 768), 5.60e15, "AccelForge", 15.3),
@@ -151,6 +161,7 @@ def growth(arch: Arch) -> None:
         5: depthwise(64, 56, 3),
         6: convolution(64, 64, 56, 3),
         7: convolution(64, 64, 56, 3, n=4),
+        8: grouped(32, 4, 4, 56, 3, n=4),
     }
     for dims, problem in shapes.items():
         _grown(f"{dims} dimensions", problem, arch)
