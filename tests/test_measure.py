@@ -197,6 +197,7 @@ def test_peak_memory_by_hand() -> None:
 def test_one_stage_alone(av_mnist: Subject, stage: str, layers: str) -> None:
     found = measure(av_mnist, QUICK, Options(2, "float32", Source("av_mnist", only=stage)))
     assert {layer.stage for layer in found.layers} == {layers}
+    assert found.macs == av_mnist.graph.by_stage()[stage].macs  # of that stage, not of the network
 
 
 def test_a_uni_modal_counterpart() -> None:

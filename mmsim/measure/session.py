@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 from torch import fx
 
 from mmsim.errors import InputError
+from mmsim.graph import Graph
 from mmsim.measure import machine, marks, pace
 from mmsim.measure.clock import Clock, Pass, clock_of
 from mmsim.measure.memory import peak
@@ -112,7 +113,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     passes = _passes(subject, clock, rule, options, notes)
     layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
     paces = pace.seconds(clock) if subject.device.type == "cpu" else {}
-    whole = subject.graph.totals()
+    whole = _run_layers(subject.graph, options.source.only).totals()
     found = machine.describe(subject.device)
     return Measurement(
         format=FORMAT,
@@ -183,6 +184,14 @@ def parts(subject: Subject, stages: tuple[str, ...]) -> list[Subject]:
         Subject(program, subject.graph, tuple(values[node] for node in nodes), subject.device, subject.notes)
         for program, nodes in programs
     ]
+
+
+def _run_layers(graph: Graph, stage: str | None) -> Graph:
+    """The graph with the layers of one stage only, if one is given."""
+    if stage is None:
+        return graph
+    layers = tuple(layer for layer in graph.layers if stage in (layer.stage.kind, str(layer.stage)))
+    return replace(graph, layers=layers, unread=())
 
 
 def _in_stage(subject: Subject, stage: str) -> Callable[[fx.Node], bool]:
