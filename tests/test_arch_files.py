@@ -340,3 +340,13 @@ def test_what_is_not_arithmetic_is_refused(text: str) -> None:
 
 def test_names_of_storages_only() -> None:
     assert all(isinstance(node, Storage) for node in load("eyeriss_like").storages)
+
+
+@pytest.mark.parametrize(
+    "text", [OWN.replace("meshX: 14", "meshX: 2**63"), TIMELOOP.replace("meshX: 4,", "meshX: 2**63,")]
+)
+def test_more_instances_than_any_machine_has(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "huge.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"PE\.meshX x meshY: more than 2147483648 instances"):
+        load(path)

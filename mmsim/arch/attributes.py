@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmsim.arch.arithmetic import Number, number
+from mmsim.arch.model import Fanout, Node
 from mmsim.errors import InputError
+
+MAX_INSTANCES = (
+    2**31
+)  # of one level: a thousand times the largest machine, and whole numbers of 64 bits hold its square
 
 UNSUPPORTED = {
     "sparse_optimizations": "sparse optimisations",
@@ -114,3 +119,12 @@ def mapping_of(value: object, field: str, known: set[str] | None) -> dict[str, A
                 f"not supported ({what})" if what else "not supported", field=f"{field}.{key}" if field else key
             )
     return value
+
+
+def check_instances(nodes: Iterable[Node]) -> None:
+    """Raise `InputError` for fan-outs that make more than `MAX_INSTANCES` of what is below."""
+    count = 1
+    for node in nodes:
+        count *= node.instances if isinstance(node, Fanout) else 1
+        if count > MAX_INSTANCES:
+            raise InputError(f"more than {MAX_INSTANCES} instances", field=f"{node.name}.meshX x meshY")

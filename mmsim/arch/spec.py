@@ -26,6 +26,7 @@ import msgspec
 
 from mmsim import files
 from mmsim.arch.arithmetic import number
+from mmsim.arch.attributes import check_instances
 from mmsim.arch.constraints import parse_constraints
 from mmsim.arch.cpu import Cpu
 from mmsim.arch.device import Device
@@ -235,6 +236,7 @@ def _check_order(nodes: tuple[Node, ...]) -> None:
         raise InputError(f"the last level must be a compute ({', '.join(COMPUTE_KINDS)})", field="levels")
     if not isinstance(nodes[0], Storage):
         raise InputError("the first level must be a memory", field="levels.0.kind")
+    check_instances(nodes)
 
 
 def _energies(level: LevelSpec, where: str) -> Mapping[str, float]:

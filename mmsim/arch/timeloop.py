@@ -14,7 +14,7 @@ from typing import Any
 
 from mmsim import files
 from mmsim.arch.arithmetic import number
-from mmsim.arch.attributes import evaluated, mapping_of, positive
+from mmsim.arch.attributes import check_instances, evaluated, mapping_of, positive
 from mmsim.arch.constraints import parse_constraints
 from mmsim.arch.model import Arch, Compute, Node, Storage
 from mmsim.arch.tables import parse_art, parse_ert, with_tables
@@ -196,3 +196,4 @@ def _check_order(nodes: list[Node]) -> None:
             raise InputError(f"unknown memory {node.power_gated_at!r}", field=f"{node.name}.power_gated_at")
     if not isinstance(nodes[0], Storage):
         raise InputError("the first level must be a memory, with no fan-out above it", field="architecture.nodes")
+    check_instances(nodes)
