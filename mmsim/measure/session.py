@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -14,6 +12,7 @@ from torch import fx
 
 from mmsim.errors import InputError
 from mmsim.graph import Graph
+from mmsim.layer import Layer
 from mmsim.measure import machine, marks, pace
 from mmsim.measure.clock import Clock, Pass, clock_of
 from mmsim.measure.memory import peak
@@ -21,6 +20,7 @@ from mmsim.measure.programs import flusher, runner
 from mmsim.measure.subject import Subject
 from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Mode, Source, Spread, StageTime, spread
 from mmsim.size import concrete
+from mmsim.tracing.capture import uncollected
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Rule:
 
     def samples(self, run: Callable[[], Any]) -> list[Any]:
         """What `run` returned in each counted call."""
-        with _no_garbage_collection():
+        with uncollected():  # as `timeit` does: no collection falls into a timed run
             self._warm(run)
             start = time.perf_counter()
             out: list[Any] = []
@@ -64,18 +64,6 @@ class Rule:
             done += 1
             if time.perf_counter() - start > self.budget_s / 2:
                 break
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """As `timeit` does: no collection falls into a timed run."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -113,7 +101,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     passes = _passes(subject, clock, rule, options, notes)
     layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
     paces = pace.seconds(clock) if subject.device.type == "cpu" else {}
-    whole = _run_layers(subject.graph, options.source.only).totals()
+    whole = subject.graph.totals()
     found = machine.describe(subject.device)
     return Measurement(
         format=FORMAT,
@@ -181,17 +169,20 @@ def parts(subject: Subject, stages: tuple[str, ...]) -> list[Subject]:
     feeds = list({node: None for _, nodes in programs for node in nodes})
     values = dict(zip(feeds, marks.values_of(subject.captured, feeds, subject.inputs), strict=True))
     return [
-        Subject(program, subject.graph, tuple(values[node] for node in nodes), subject.device, subject.notes)
-        for program, nodes in programs
+        Subject(
+            program, _only(subject.graph, stage), tuple(values[node] for node in nodes), subject.device, subject.notes
+        )
+        for stage, (program, nodes) in zip(stages, programs, strict=True)
     ]
 
 
-def _run_layers(graph: Graph, stage: str | None) -> Graph:
-    """The graph with the layers of one stage only, if one is given."""
-    if stage is None:
-        return graph
-    layers = tuple(layer for layer in graph.layers if stage in (layer.stage.kind, str(layer.stage)))
-    return replace(graph, layers=layers, unread=())
+def _only(graph: Graph, stage: str) -> Graph:
+    """The graph with the layers of one stage."""
+    return replace(graph, layers=tuple(layer for layer in graph.layers if _belongs(layer, stage)), unread=())
+
+
+def _belongs(layer: Layer, stage: str) -> bool:
+    return stage in (layer.stage.kind, str(layer.stage))
 
 
 def _in_stage(subject: Subject, stage: str) -> Callable[[fx.Node], bool]:
@@ -201,7 +192,7 @@ def _in_stage(subject: Subject, stage: str) -> Callable[[fx.Node], bool]:
         layer = layers.get(node.name)
         source = node.args[0] if layer is None and node.args else None  # an item of a layer's outputs
         layer = layers.get(source.name) if isinstance(source, fx.Node) else layer
-        return layer is not None and stage in (layer.stage.kind, str(layer.stage))
+        return layer is not None and _belongs(layer, stage)
 
     if not any(wanted(node) for node in marks.operations(subject.captured)):
         known = ", ".join(subject.graph.by_stage())
