@@ -13,6 +13,7 @@ from torch import fx
 from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.layer import Layer
+from mmsim.layer_dump import to_record
 from mmsim.measure import machine, marks, pace
 from mmsim.measure.clock import Clock, Pass, clock_of
 from mmsim.measure.memory import peak
@@ -128,6 +129,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         memory=notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device)),
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
+        graph=to_record(subject.graph) if subject.graph.provenance.route == "recorder-real" else None,
         pace_s=paces,
         notes=notes.lines,
     )
