@@ -23,14 +23,20 @@ def bound(plan: Plan, rows: Rows) -> None:
     leak = sum(plan.leak_pj.values()) * rows.cycles
     rows.fixed = rows.energy + leak + _owed(plan, rows) + plan.future(rows.slot)
     rows.bound = rows.fixed + _first_loop(plan, rows, rows.now, rows.least)
-    rows.guess = rows.bound
-    if plan.fan_ahead(rows.slot) > 1:
-        charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=leak)
-        now, least, _ = pending(plan, rows, spare=False)
-        rows.guess = rows.energy + charged + plan.future(rows.slot) + _first_loop(plan, rows, now, least)
     if rows.parent is not None:
         rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
         rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
+    rows.guess = rows.bound
+
+
+def guess(plan: Plan, rows: Rows) -> None:
+    """Fill in `rows.guess`, the energy that a completion is likely to cost: where fan-outs are still to
+    come a bound says little."""
+    if rows.slot <= plan.last and plan.fan_ahead(rows.slot) > 1:
+        leak = sum(plan.leak_pj.values()) * rows.cycles
+        charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=leak)
+        now, least, _ = pending(plan, rows, spare=False)
+        rows.guess = rows.energy + charged + plan.future(rows.slot) + _first_loop(plan, rows, now, least)
 
 
 def pending(plan: Plan, rows: Rows, *, spare: bool) -> tuple[Array, Array, dict[Flow, Moved]]:

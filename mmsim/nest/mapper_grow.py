@@ -230,10 +230,12 @@ def growths(run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: i
         np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family)),
     ):
         if plan.dims and not growth.slot.spatial and growth.k < plan.last:
-            growth.take(run.wins(*growth.last_hopes()))
+            energy, cycles = growth.last_hopes()
+            alive = np.flatnonzero(run.wins(energy, cycles))
             if most is not None:
-                order = run.order(*growth.last_hopes())
-                growth.take(first_of_each(rows.family[growth.i], order, most))
+                order = alive[run.order(energy[alive], cycles[alive])]
+                alive = first_of_each(rows.family[growth.i], order, most)
+            growth.take(alive)
         if len(growth.i):
             yield growth
 

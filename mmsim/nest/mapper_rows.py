@@ -121,6 +121,8 @@ def _join_live(parts: list[Live]) -> Live:
 def join(parts: list[Rows]) -> Rows:
     """Rows of the same slot and parent, one after another."""
     a = parts[0]
+    if len(parts) == 1:
+        return a
 
     def cat(arrays: list[Array]) -> Array:
         return np.concatenate(arrays, axis=-1)
