@@ -231,7 +231,7 @@ def growths(run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: i
         run,
         Growth(plan, rows, held),
         0,
-        np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family)),
+        np.inf if most is None else HALF_MADE + HALF_EACH * int(np.count_nonzero(np.bincount(rows.family))),
     ):
         if plan.dims and not growth.slot.spatial and growth.k < plan.last:
             energy, cycles = growth.last_hopes()

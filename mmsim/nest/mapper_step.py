@@ -106,7 +106,7 @@ def loop(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
     for bit, dims in enumerate(groups):
         pattern |= moves[list(dims)].any(axis=0).astype(np.int64) << bit
     found = []
-    for code in np.unique(pattern):
+    for code in np.flatnonzero(np.bincount(pattern)):
         here = np.flatnonzero(pattern == code)
         base, pieces = grow(plan, before, i[here], factor.take(here, axis=1))
         inside = {g: times(before, g).take(i[here], axis=1) for g in (None, *plan.groups)}
