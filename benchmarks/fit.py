@@ -64,9 +64,9 @@ GROUPS = {
         (*_of("library.CUDA", f"{FIELDS} spread drift"), "v100_pcie.cuda_share", *T4),
     ),
     "bmm": Group(
-        _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "perimeter k_clocks overlap spread efficiency")
+        _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "k_clocks overlap efficiency")
     ),
-    "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap spread efficiency")),
+    "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap efficiency")),
     "linear_ampere": Group(
         _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} drift"), "a100_pcie_40gb.cuda_share")
     ),
