@@ -197,7 +197,11 @@ def _llava_inputs(small: bool, b: int) -> dict[str, Any]:
     count, token, words = (16, 4, 16) if small else (576, 32000, 32)
     text = ids(b, count + words)
     text[:, 2 : 2 + count] = token
-    return {"input_ids": text, "pixel_values": pixels(b, 32 if small else 336), "attention_mask": ones(b, count + words)}
+    return {
+        "input_ids": text,
+        "pixel_values": pixels(b, 32 if small else 336),
+        "attention_mask": ones(b, count + words),
+    }
 
 
 def _qwen2vl(small: bool) -> nn.Module:
@@ -330,7 +334,11 @@ def _blip2_inputs(small: bool, b: int) -> dict[str, Any]:
     count, token, words = (4, 4, 8) if small else (32, 50265, 16)
     text = ids(b, count + words)
     text[:, :count] = token
-    return {"pixel_values": pixels(b, 32 if small else 224), "input_ids": text, "attention_mask": ones(b, count + words)}
+    return {
+        "pixel_values": pixels(b, 32 if small else 224),
+        "input_ids": text,
+        "attention_mask": ones(b, count + words),
+    }
 
 
 def _perceiver_text(small: bool) -> nn.Module:
