@@ -32,12 +32,14 @@ def explore(run: Run, plan: Plan, rows: Rows) -> None:
     if rows.slot > plan.last:
         run.record(plan, rows)
         return
-    for piece in _pieces(run, plan, rows):
+    before = run.done
+    for piece, done in _pieces(run, plan, rows):
         if run.spent():
             run.give_up(piece.bound, piece.cycles)
             continue
         for children in continuations(run, plan, piece):
             explore(run, plan, children)
+        run.done = before + rows.share * done
 
 
 def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = None) -> None:
@@ -61,15 +63,18 @@ def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = Non
     run.record(plan, rows)
 
 
-def _pieces(run: Run, plan: Plan, rows: Rows) -> Iterator[Rows]:
-    """What of `rows` may still win, as much at a time as makes some thousand continuations."""
+def _pieces(run: Run, plan: Plan, rows: Rows) -> Iterator[tuple[Rows, float]]:
+    """What of `rows` may still win, as much at a time as makes some thousand continuations; and the share of
+    `rows` that is done with it."""
     first = 0
     while first < len(rows):
         last = first + run.at_once(rows.slot, AT_ONCE_INSIDE if plan.fan_ahead(rows.slot) > 1 else AT_ONCE)
-        piece = np.arange(first, min(last, len(rows)))
-        piece = piece[run.wins(rows.bound[piece], rows.cycles[piece])]
-        if len(piece):
-            yield rows.take(piece)
+        last = min(last, len(rows))
+        wins = first + np.flatnonzero(run.wins(rows.bound[first:last], rows.cycles[first:last]))
+        if len(wins):
+            piece = rows.take(wins)
+            piece.share = rows.share * (last - first) / len(rows)
+            yield piece, last / len(rows)
         first = last
 
 
@@ -93,7 +98,9 @@ def continuations(
             order = run.order(children.guess, children.cycles)
             if children.slot < plan.last:
                 order = order[undominated(plan, children)[order]]
-            yield children.take(order)
+            children = children.take(order)
+            children.share = growth.share
+            yield children
     if most is None:
         run.note(rows.slot, len(rows), made)
 

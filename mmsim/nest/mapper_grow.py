@@ -48,6 +48,7 @@ class Growth:
         self.held = held
         self.slot = plan.slots[self.k]
         self.i: Ints = np.arange(len(rows))
+        self.share = rows.share
         self.tile = list(rows.tile)
         self.left: list[Array] = []
         self.factor: list[Array] = []
@@ -89,7 +90,9 @@ class Growth:
         for part in _even_parts(each):
             position = np.repeat(np.arange(part.start, part.stop), each[part])
             offset = np.arange(len(position)) - np.repeat(np.cumsum(each[part]) - each[part], each[part])
-            yield self._with(d, position, every[start[position] + offset])
+            made = self._with(d, position, every[start[position] + offset])
+            made.share = self.share * (part.stop - part.start) / len(each)
+            yield made
 
     def _with(self, d: int, position: Ints, factor: Array) -> Growth:
         """The choices at these positions with these factors of dimension `d`."""
