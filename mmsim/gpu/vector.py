@@ -60,8 +60,8 @@ BLOCK_SOFTMAX = Row(45.0, 1.53, passes=2)  # maximum, sum and output; one of the
 LAYER_NORM = Row(107.0, 1.44, passes=2)  # Welford statistics, output
 GROUP_NORM = Row(140.0, 0.3, passes=2)  # statistics by a wide block, then a pointwise kernel
 CHANNEL_NORM = Row(400.0, 0.05)  # batch norm in evaluation: a block per channel, over the batch's pixels
-"""PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100 and A100 (the T4, whose clock varies, is predicted);
-batch norm's on the residual networks of the Jetson Nano, whose one SM shows it best."""
+"""PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100 and A100 (the T4, whose clock
+varies, is predicted); batch norm's on the residual networks of the Jetson Nano, whose one SM shows it best."""
 
 
 def elementwise(
