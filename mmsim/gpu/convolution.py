@@ -132,7 +132,12 @@ def _stream(machine: Machine, read: Array, written: Array) -> Array:
 
 
 UNFUSED_NAME = "winograd_4x4"
-DEPTHWISE = 0.2  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
+DEPTHWISE = 0.2  # share of the FP32 rate that cuDNN's depthwise kernels reach; they have no tiles to reuse
+CUDNN_TAPS = (1.0, 9.0, 25.0)  # kernels of 1 x 1, 3 x 3 and 5 x 5: PyTorch gives them to cuDNN in half precision
+LOADS, START = 2.24, 18.0
+"""PyTorch's own depthwise kernel: every tap of a point loads an input and a weight through L1, four bytes a lane at most,
+and each point costs some taps' worth of index arithmetic. Set on RepLKNet's table of 24 layers of 3 x 3 to 31 x 31 on
+an RTX 2080 Ti (Ding et al., arXiv:2203.06717): a tap takes 1.12 times two loads of the data-sheet's L1."""
 
 
 def convolution(
@@ -149,7 +154,9 @@ def convolution(
     inputs, weights, outputs = (float(x) for x in shape.bytes(word))
     macs = float(shape.outputs * shape.out_channels * shape.in_channels / shape.groups) * shape.taps
     if shape.groups > 1 and shape.in_channels == shape.groups:
-        return (_depthwise(machine, shape, dtype, macs, Traffic(inputs + weights, outputs, cold[0], cold[2])),)
+        moved = Traffic(inputs + weights, outputs, cold[0], cold[2])
+        cudnn = channels_last or (word == 2 and shape.taps in CUDNN_TAPS)
+        return ((_depthwise if cudnn else _native_depthwise)(machine, shape, dtype, macs, moved),)
     arrays = tuple(np.array(float(x)) for x in cold)
     chosen, name = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2])), "implicit_gemm"
     tensor = machine.has_tensor(dtype)
@@ -179,3 +186,12 @@ def _depthwise(machine: Machine, shape: Shape, dtype: str, macs: float, traffic:
         machine, points, traffic, ops=macs / points / share, name="depthwise", kind="Conv", dtype=dtype
     )
     return replace(kernel, flops=2 * macs)
+
+
+def _native_depthwise(machine: Machine, shape: Shape, dtype: str, macs: float, traffic: Traffic) -> Kernel:
+    points = float(shape.outputs * shape.out_channels)
+    loads = LOADS * (shape.taps + START) / (machine.shared_bytes_per_s / 4)  # of one point, on one SM
+    rate = machine.fma_per_clock("float32", tensor=False) * machine.clock_hz
+    return replace(
+        elementwise(machine, points, traffic, ops=loads * rate, name="native_depthwise", kind="Conv"), flops=2 * macs
+    )
