@@ -88,7 +88,7 @@ GROUPS = {
          "validate.ZEROS"),
     ),
     "rows": Group(
-        _tables("softmax", "v100_pcie", "t4", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "t4", "a100_pcie_40gb"),
+        _tables("softmax", "v100_pcie", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "a100_pcie_40gb"),
         tuple(f"vector.{row}.{field}" for row in ("WARP_SOFTMAX", "BLOCK_SOFTMAX", "LAYER_NORM")
               for field in ("clocks", "clocks_per_element")),
     ),

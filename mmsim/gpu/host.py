@@ -17,7 +17,7 @@ CALLS = {
 }  # fmt: skip
 """Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
 
-CONVOLUTION_ALONE, UNFUSED = 5.03, 4.55
+CONVOLUTION_ALONE, UNFUSED = 4.71, 4.8
 """cuDNN with benchmark on, alone between two events; and what its non-fused Winograd (three transforms, batched
 product) takes beyond that. Fitted on 30 % of the convolution rows of the V100 and T4; why it is so much is not known.
 Within a network the multiple is that of `CALLS`."""
