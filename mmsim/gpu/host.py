@@ -19,7 +19,7 @@ CALLS = {
 
 UNFUSED = 4.8
 """What cuDNN's non-fused Winograd (three transforms, batched product) takes beyond any other convolution, alone between
-two events. Fitted, with the multiple of convolutions in `CALLS`, on 30 % of the convolution rows of the V100 and the T4;
+two events. Fitted, with the multiple of convolutions in `CALLS`, on 30 % of the rows of the V100 and the T4;
 the same multiple holds within the networks of the RTX 2080 Ti and the Jetson Nano. PyTorch looks its algorithm or plan
 up, sets descriptors, asks for a workspace and allocates it on every call; which of these takes it, is not known."""
 
