@@ -84,7 +84,7 @@ GROUPS = {
         _tables("conv", "v100_pcie", "t4"),
         (*_of("convolution.IMPLICIT[cuda]", "overlap perimeter k_clocks"),
          *_of("convolution.FUSED", "efficiency k_clocks"), *_of("convolution.BATCHED", "efficiency perimeter k_clocks"),
-         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CONVOLUTION_ALONE UNFUSED"),
+         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CALLS[conv2d] UNFUSED"),
          "validate.ZEROS"),
     ),
     "rows": Group(
