@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mmsim import templates
 from mmsim.errors import InputError
 
 MAX_BYTES = 256 * 2**20  # a layer dump of a 10,000-layer network is 10 MB
@@ -52,8 +53,14 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The plain values of a YAML file; tags on mappings (``!Component``) are kept under the key ``"!"``."""
-    return parse_yaml(read_text(path), file=str(path))
+    """The plain values of a YAML file; tags on mappings (``!Component``) are kept under the key ``"!"``.
+
+    The templates of people's Timeloop files are filled in first (see `mmsim.templates`).
+    """
+    text = read_text(path)
+    if templates.is_template(text):
+        text = templates.fill(text, str(path), read_text)
+    return parse_yaml(text, file=str(path))
 
 
 def parse_yaml(text: str, *, file: str) -> Any:
@@ -68,8 +75,7 @@ def parse_yaml(text: str, *, file: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        hint = "; Jinja templates are not read" if "{{" in text or "{%" in text else ""
-        raise InputError(f"not YAML: {error.problem or error.context}{where}{hint}", file=file) from None
+        raise InputError(f"not YAML: {error.problem or error.context}{where}", file=file) from None
     except InputError:
         raise
     except (yaml.YAMLError, ValueError) as error:

@@ -223,6 +223,43 @@ def test_compound_component() -> None:
     assert found.energy_pj["leak"] == pytest.approx(storage.leak_mw + 4 * adder.energy_pj["leak"])
 
 
+SMARTBUFFER = """
+compound_components:
+  version: 0.4
+  classes:
+  - name: smartbuffer_RF
+    attributes:
+      technology: "must_specify"
+      depth: "must_specify"
+      width: "must_specify"
+      wide: max(32, width)
+      scale: width / wide
+      bits: max(1, ceil(log2(depth))) if depth >= 1 else 1
+    subcomponents:
+    - {name: storage, class: SRAM, area_scale: scale, attributes: {width: wide, depth: depth}}
+    - {name: "generators[0..1]", class: aladdin_adder, attributes: {width: bits}}
+    actions:
+    - &write
+      name: write
+      subcomponents:
+      - {name: storage, actions: [{name: write, energy_scale: scale}]}
+      - {name: "generators[0]", actions: [{name: add}]}
+    - {name: update, <<: *write}
+"""
+
+
+def test_smart_buffers_of_timeloops_example_designs() -> None:
+    """Attributes that build on each other, one part of two, an action by its plug-in's name, must_specify."""
+    classes = compound(SMARTBUFFER)
+    found = classes.estimate("smartbuffer_RF", {"width": 8, "depth": 64}, AT_45)
+    storage, adder = sram(32, 64, 45), estimate("intadder", {"width": 6}, AT_45)
+    assert found.energy_pj["write"] == pytest.approx(storage.write_pj / 4 + adder.energy_pj["compute"])
+    assert found.energy_pj["update"] == found.energy_pj["write"]
+    assert found.area_um2 == pytest.approx(storage.area_um2 / 4 + 2 * adder.area_um2)
+    with pytest.raises(InputError, match="depth: missing"):
+        classes.estimate("smartbuffer_RF", {"width": 8}, AT_45)
+
+
 def test_compound_component_in_an_architecture() -> None:
     arch = Arch(
         "a",
