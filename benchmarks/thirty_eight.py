@@ -120,7 +120,8 @@ def _llava_small() -> Built:
     import transformers as t
 
     vision = t.CLIPVisionConfig(
-        hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4, image_size=112, patch_size=14,
+        hidden_size=128, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4, image_size=112,
+        patch_size=14,
     )  # fmt: skip
     text = t.LlamaConfig(
         hidden_size=256, intermediate_size=688, num_hidden_layers=4, num_attention_heads=4, vocab_size=2000,
