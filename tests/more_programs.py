@@ -16,7 +16,6 @@ from torch.nn.utils import parametrizations, parametrize
 from tests.programs import program, rows, tokens
 
 
-@torch.jit.script
 def _leaky_sum(x: Tensor, steps: int) -> Tensor:
     total = torch.zeros_like(x)
     for i in range(steps):
@@ -31,9 +30,10 @@ class ScriptedFunction(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inside, self.out = nn.Linear(12, 12), nn.Linear(12, 3)
+        self.leak = torch.jit.script(_leaky_sum)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(_leaky_sum(self.inside(x), 3).tanh())
+        return self.out(self.leak(self.inside(x), 3).tanh())
 
 
 @program(rows(8))
