@@ -32,7 +32,7 @@ def _is_marked(line: str) -> bool:
     return ("{{" in line or "{%" in line) and not line.lstrip().startswith("#")
 
 
-def fill(text: str, file: str, read: Callable[[Path], str], depth: int = 0) -> str:
+def fill(text: str, file: str, read: Callable[[Path], str]) -> str:
     """`text` with its templates filled in; `read` gives the text of an included file, named relative to `file`.
 
     Raises `InputError` naming what is not read, and for includes too deep or too long.
@@ -40,6 +40,20 @@ def fill(text: str, file: str, read: Callable[[Path], str], depth: int = 0) -> s
     >>> fill("bits: {{bits|default(8)}}", "a.yaml", Path.read_text)
     'bits: 8'
     """
+    left = MAX_CHARACTERS
+
+    def bounded(path: Path) -> str:
+        nonlocal left
+        included = read(path)
+        left -= len(included)
+        if left < 0:
+            raise InputError(f"more than {MAX_CHARACTERS} characters with what it includes", file=file)
+        return included
+
+    return _fill(text, file, bounded, 0)
+
+
+def _fill(text: str, file: str, read: Callable[[Path], str], depth: int) -> str:
     if depth > MAX_DEPTH:
         raise InputError(f"files included more than {MAX_DEPTH} deep", file=file)
     lines: list[str] = []
@@ -54,10 +68,7 @@ def fill(text: str, file: str, read: Callable[[Path], str], depth: int = 0) -> s
             lines.append(filled)
     if shown:
         raise InputError("a template's if without endif", file=file)
-    result = "\n".join(lines)
-    if len(result) > MAX_CHARACTERS:
-        raise InputError(f"more than {MAX_CHARACTERS} characters with what it includes", file=file)
-    return result
+    return "\n".join(lines)
 
 
 def _filled(mark: re.Match[str], shown: list[bool], file: str, read: Callable[[Path], str], depth: int) -> str:
@@ -67,7 +78,7 @@ def _filled(mark: re.Match[str], shown: list[bool], file: str, read: Callable[[P
         return match[2]
     if value is not None and (match := _INCLUDE.fullmatch(value)):
         path = Path(file).parent / match[2]
-        return fill(read(path), str(path), read, depth + 1) if all(shown) else ""
+        return _fill(read(path), str(path), read, depth + 1) if all(shown) else ""
     if block is not None and (match := _IF.fullmatch(block)):
         shown.append(match[1].lower() == "true")
         return ""
