@@ -260,6 +260,21 @@ def test_smart_buffers_of_timeloops_example_designs() -> None:
         classes.estimate("smartbuffer_RF", {"width": 8}, AT_45)
 
 
+def test_parts_of_parts_are_bounded() -> None:
+    """Fifteen classes, each made of ten of the next: 10^15 parts."""
+    classes = "".join(
+        f"  - {{name: c{i}, actions: [], subcomponents: ["
+        + ", ".join(
+            f"{{name: p{j}, class: {f'c{i + 1}' if i < 14 else 'intadder'}, attributes: {{n: n * 10 + {j}}}}}"
+            for j in range(10)
+        )
+        + "], attributes: {n: 0}}\n"
+        for i in range(15)
+    )
+    with pytest.raises(InputError, match="too many parts"):
+        compound("components:\n  classes:\n" + classes).estimate("c0", {}, AT_45)
+
+
 def test_compound_component_in_an_architecture() -> None:
     arch = Arch(
         "a",

@@ -91,7 +91,7 @@ width: 32
         ("{% if x|default(True) %}", "if without endif"),
         ("{% endif %}", "is not read"),
         ("a: {{ {1: 2} }}", "is not read"),
-        ("{{include_text('1.yaml')}}", "more than 8 deep"),
+        ("{{include_text('1.yaml')}}", "includes more than 8 deep"),
         ("{{include_text('none.yaml')}}", "none.yaml: no such file"),
     ],
 )
