@@ -64,9 +64,9 @@ GROUPS = {
         (*_of("library.CUDA", f"{FIELDS} spread drift"), "v100_pcie.cuda_share", *T4),
     ),
     "bmm": Group(
-        _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "perimeter k_clocks overlap spread efficiency")
+        _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "k_clocks overlap efficiency")
     ),
-    "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap spread efficiency")),
+    "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap efficiency")),
     "linear_ampere": Group(
         _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} drift"), "a100_pcie_40gb.cuda_share")
     ),
@@ -84,11 +84,11 @@ GROUPS = {
         _tables("conv", "v100_pcie", "t4"),
         (*_of("convolution.IMPLICIT[cuda]", "overlap perimeter k_clocks"),
          *_of("convolution.FUSED", "efficiency k_clocks"), *_of("convolution.BATCHED", "efficiency perimeter k_clocks"),
-         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CONVOLUTION_ALONE UNFUSED"),
+         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CALLS[conv2d] UNFUSED"),
          "validate.ZEROS"),
     ),
     "rows": Group(
-        _tables("softmax", "v100_pcie", "t4", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "t4", "a100_pcie_40gb"),
+        _tables("softmax", "v100_pcie", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "a100_pcie_40gb"),
         tuple(f"vector.{row}.{field}" for row in ("WARP_SOFTMAX", "BLOCK_SOFTMAX", "LAYER_NORM")
               for field in ("clocks", "clocks_per_element")),
     ),

@@ -86,7 +86,7 @@ def left_out(left: Left, measured: Path) -> list[dict[str, Any]]:
 
 def _without(group: Group, arch: str) -> Group:
     tables = tuple(table for table in group.tables if not table[0].endswith(arch))
-    unseen = ("validate.ZEROS", "host.CONVOLUTION_ALONE", "host.UNFUSED")
+    unseen = ("validate.ZEROS", "host.CALLS[conv2d]", "host.UNFUSED")
     return Group(tables, tuple(c for c in group.constants if not c.startswith(arch) and c not in unseen))
 
 

@@ -85,7 +85,10 @@ class Peak(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to have the same network again: what was named on the command line, option by option."""
+    """How to have the same network again: what was named on the command line, option by option.
+
+    Where control flow depends on activations another run may take another way; then the graph is kept too.
+    """
 
     network: str
     fusion: str | None = None
@@ -203,7 +206,9 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrent: Concurrent | None = None
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
+    mark_s: float = 0.0  # on a GPU: taken off each layer, for what a mark costs beyond its own events
     cache: Literal["warm", "cold"] = "warm"
+    graph: dict[str, Any] | None = None  # its layer dump, where tracing again may give another: see `Source`
     pace_s: dict[str, float] = {}  # of a CPU: what a few programs took just then, to hold against its calibration
     notes: list[str] = []
 
@@ -269,8 +274,7 @@ def dump(measurement: Measurement, path: str | Path) -> Path:
 def to_record(measurement: Measurement) -> dict[str, Any]:
     """The plain values of a measurement file, figures to four digits."""
     record = msgspec.to_builtins(measurement)
-    rounded: dict[str, Any] = _rounded(record)
-    return rounded
+    return {key: value if key == "graph" else _rounded(value) for key, value in record.items()}
 
 
 def _rounded(value: Any) -> Any:

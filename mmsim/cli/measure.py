@@ -112,7 +112,8 @@ def _measured(
 ) -> Measurement:  # fmt: skip
     from mmsim.measure.details import check, detailed
     from mmsim.measure.machine import device_of
-    from mmsim.measure.session import Options, Rule, measure
+    from mmsim.measure.rule import Rule
+    from mmsim.measure.session import Options, measure
 
     line, where = shlex.join(["mmsim", *sys.argv[1:]]), device_of(device)
     options = Options(batch, dtype, what, line, mode, cache, full=full, streams=streams, counted=counters)

@@ -23,18 +23,25 @@ def comparisons(measured: Mapping[Path, Measurement], arch: Arch, dump: Path | N
 
     Raises `InputError` naming the file whose measurement is of another network.
     """
+    from mmsim.layer_dump import from_record
     from mmsim.report import progress
     from mmsim.validate_network import compare
 
     graphs: dict[Source, Graph] = {}
+
+    def graph_of(path: Path, one: Measurement) -> Graph:
+        if one.graph is not None and dump is None:
+            return from_record(one.graph, file=str(path))
+        source = Source(str(dump)) if dump is not None else Source.of(one.source)
+        if source not in graphs or graphs[source].batch not in (None, one.batch):
+            graphs[source] = source.graph(one.batch)
+        return graphs[source]
+
     found = []
     with progress.bar("predicting", len(measured)) as step:
         for path, one in measured.items():
-            source = Source(str(dump)) if dump is not None else Source.of(one.source)
-            if source not in graphs:
-                graphs[source] = source.graph()
             try:
-                found.append(compare(one, graphs[source], arch))
+                found.append(compare(one, graph_of(path, one), arch))
             except InputError as error:
                 raise InputError(error.message, file=str(path), field=error.field) from None
             step(one.workload)

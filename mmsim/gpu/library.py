@@ -30,6 +30,7 @@ class Library:
     cluster: float  # blocks a side that share what they fetch from L2 (distributed shared memory)
     efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
     stream: float = 1.0  # of the DRAM bandwidth that a plain stream reaches
+    fetch: float = 1.0  # bytes that DRAM delivers for each byte of A
     drift: float = 0.0  # slow-down for each doubling of what one wave of blocks reads beyond L2's size
     pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
     hides_output: bool = False  # whether the next tile computes while one is written
@@ -55,22 +56,14 @@ HOPPER = Library(_HOPPER_TILES, _SPLITS, 64, 6.8, 2.53, 4.05, 0.26, 2.34, 0.76, 
 CUDA = Library(_CUDA_TILES, _SPLITS, 8, 6.8, 66.0, 1.0, 0.54, 1.84, 1.15, 1, drift=0.024)
 """Up to Turing; fitted on 30 % of the FP32 linear rows of the V100 and the T4."""
 CUDA_BATCHED = Library(
-    ((128, 128), (64, 128), (128, 64), (32, 128), (64, 64)),
-    (1,),
-    8,
-    4.2,
-    78.0,
-    0.05,
-    1.0,
-    2.3,
-    1.73,
-    1,
-    efficiency=1.12,
-    drift=0.007,
+    ((128, 128), (64, 128), (64, 64), (128, 32)), (1,), 8, 0.0, 75.3, 0.1, 1.0, 1.81, 1.0, 1, efficiency=1.16, fetch=2.0
 )
-"""Batched products have few tiles (the names of cuBLAS's kernels tell them) and no splits; fitted on 30 % of the
-FP32 bmm rows of the V100."""
-TURING_BATCHED = replace(CUDA_BATCHED, k_clocks=370.0, overlap=1.68, spread=0.9, efficiency=1.225)
+"""Batched products have few tiles (the names of cuBLAS's kernels tell them) and no splits. Fitted on 30 % of the FP32
+bmm rows of the V100. `fetch` is reasoned, not fitted: A's rows are read in pieces of `k_step` words, 32 bytes, DRAM
+answers with 64 (L2's fetch granularity, CUDA's cudaLimitMaxL2FetchGranularity), and a small L2 has lost the other half
+before the next step wants it. Narrow products (n up to 96) take 2 to 3.5 times A's stream on the V100 and the T4,
+whatever their tile; on the A100, with seven times the L2, they do not."""
+TURING_BATCHED = replace(CUDA_BATCHED, k_clocks=384.0, overlap=3.9, efficiency=1.13)
 """Fitted on 30 % of the FP32 bmm rows of the T4: a block alone on its SM is slower there than its arithmetic."""
 AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 0.9, 55.0, 0.3, 0.62, 1.11, 1.0, 1, drift=0.104)
 """From Ampere on; fitted on 30 % of the FP32 linear rows of the A100."""

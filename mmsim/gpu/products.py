@@ -177,7 +177,7 @@ def _traffic(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, cold: 
     device, c = machine.device, sizes.c_bytes
     l2_bytes = grid.blocks * (grid.tm + grid.tn) / menu.cluster * grid.depth * sizes.word
     lost = missing(sizes.a_bytes + sizes.b_bytes + c, device.l2_resident_bytes)
-    fetched = sizes.a_bytes * np.maximum(cold[0], lost) + sizes.b_bytes * np.maximum(cold[1], lost)
+    fetched = menu.fetch * sizes.a_bytes * np.maximum(cold[0], lost) + sizes.b_bytes * np.maximum(cold[1], lost)
     written = c * np.maximum(cold[2], lost)
     dram_rate = machine.dram_bytes_per_s * menu.stream
     dram_s = fetched / dram_rate / np.minimum(1, np.minimum(grid.per_sm, 1) / menu.spread)

@@ -23,7 +23,7 @@ from mmsim.layer import Layer
 from mmsim.measure import machine, pace
 from mmsim.measure.clock import Clock, clock_of
 from mmsim.measure.op_samples import FEW_ROWS, MANY_ROWS, STEPS, Make, free_samples, samples
-from mmsim.measure.session import Rule
+from mmsim.measure.rule import Rule
 from mmsim.measure.subject import prepare
 from mmsim.measurement import spread
 from mmsim.problem import Problem

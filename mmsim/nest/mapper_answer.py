@@ -17,7 +17,7 @@ from mmsim.nest.mapper_count import finish
 from mmsim.nest.mapper_cycles import instances
 from mmsim.nest.mapper_flow import Flow
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, times
+from mmsim.nest.mapper_rows import Rows, times_along
 from mmsim.nest.mapper_step import loop, root, spread
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.nest.mapspace import Array
@@ -105,7 +105,7 @@ def _replayed(plan: Plan, steps: list[Decision]) -> Rows:
 def _first(plan: Plan, rows: Rows, flow: Flow, group: int) -> float:
     """Words of an output that the instances above `group` fan-outs meet for the first time."""
     space = flow.boundary.space
-    copies = np.prod(times(rows, plan.known(group))[plan.irrelevant[space]], axis=0)
+    copies = times_along(rows, plan.known(group), plan.irrelevant[space])
     return plan.whole[space] * float(copies[0])
 
 

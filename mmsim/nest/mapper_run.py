@@ -14,6 +14,7 @@ from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapspace import Array
 
 Metric: TypeAlias = Literal["latency", "energy", "edp"]
+PATIENCE, PROOF = 300_000, 2_000_000  # mappings judged by a proof before its end is in sight, and at most
 TOLERANCE = 1e-12  # of sums in another order
 
 
@@ -29,6 +30,9 @@ class Run:
     found: list[tuple[Plan, Rows, int]] = field(default_factory=list)  # ever better complete mappings
     improved: int = 0  # the number of `found` of which the last was tried to improve
     judged: int = 0  # choices looked at: partial or complete mappings
+    proof_from: int | None = None  # how many were judged when a proof began that goes on while it promises to end
+    done: float = 0.0  # the share of the proof that is done
+    over: bool = False  # given up
     left_out: float = np.inf  # the least bound of the first metric among what the budget cut off
     growth: dict[int, tuple[int, int]] = field(default_factory=dict)  # rows and their candidates at each slot
 
@@ -55,10 +59,18 @@ class Run:
 
     def spent(self) -> bool:
         """Whether the budget is, once there is a mapping to return."""
-        if not self.found:
-            return False
+        if not self.found or self.over:
+            return self.over
         late = self.time_s is not None and time.process_time() - self.start > self.time_s
-        return late or (self.mappings is not None and self.judged >= self.mappings)
+        enough = self.mappings is not None and self.judged >= self.mappings
+        self.over = self.proof_from is not None and self._is_hopeless()
+        return late or enough or self.over
+
+    def _is_hopeless(self) -> bool:
+        """Whether a proof has too little done for its pains; what comes first takes longest."""
+        assert self.proof_from is not None
+        pains = self.judged - self.proof_from
+        return pains > PATIENCE and self.done < (pains / PROOF) ** 3
 
     def note(self, slot: int, rows: int, made: int) -> None:
         """Remember how many choices of factors so many rows made."""

@@ -10,7 +10,7 @@ from mmsim.nest.mapper_count import count, open_flows, settle
 from mmsim.nest.mapper_flow import Flow
 from mmsim.nest.mapper_orders import OrderClass
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Ints, Live, Rows, times
+from mmsim.nest.mapper_rows import Ints, Live, Rows, product, times, times_along
 from mmsim.nest.mapspace import Array
 
 
@@ -60,12 +60,12 @@ def _spreads(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
         return [_spread(plan, before, i, factor)]
     begun = before.order[i] > 0
     plain = np.flatnonzero(begun | (factor == 1).all(axis=0))
-    found = [_spread(plan, before, i[plain], factor[:, plain])]
+    found = [_spread(plan, before, i[plain], factor.take(plain, axis=1))]
     found[0].order = before.order[i[plain]]
     for dims, relevant in plan.signatures:
         moves = factor[list(dims)] > 1
         here = np.flatnonzero(moves.any(axis=0) & ~begun)
-        rows = _spread(plan, before, i[here], factor[:, here])
+        rows = _spread(plan, before, i[here], factor.take(here, axis=1))
         first = np.array(dims)[np.argmax(moves[:, here], axis=0)]
         rows.order = first + 1
         alone = np.remainder(before.left[first, i[here]], factor[first, here]) == 1  # the last one, cut
@@ -89,7 +89,7 @@ def _spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
         else:
             live.last_runs = np.where(pieces > 1, live.runs, live.last_runs)
         if flow.boundary.space in plan.halo:
-            live.gap = np.where((factor > 1) & (live.fan == 1), before.tile[:, i], live.gap)
+            live.gap = np.where((factor > 1) & (live.fan == 1), before.tile.take(i, axis=1), live.gap)
             live.fan = live.fan * factor
             live.shared = plan.shared(flow.boundary.space, live.tile, live.fan, live.gap)
             if plan.fans_ahead(k, flow) == 0:
@@ -106,20 +106,13 @@ def loop(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
     for bit, dims in enumerate(groups):
         pattern |= moves[list(dims)].any(axis=0).astype(np.int64) << bit
     found = []
-    for code in np.unique(pattern):
+    for code in np.flatnonzero(np.bincount(pattern)):
         here = np.flatnonzero(pattern == code)
-        base, pieces = grow(plan, before, i[here], factor[:, here])
-        inside = {g: times_before(before, i[here], g) for g in (None, *plan.groups)}
+        base, pieces = grow(plan, before, i[here], factor.take(here, axis=1))
+        inside = {g: times(before, g).take(i[here], axis=1) for g in (None, *plan.groups)}
         for cls in plan.orders.order_classes(k, frozenset(b for b in range(len(groups)) if code >> b & 1)):
             found.append(_ordered(plan, before, base, pieces, inside, cls))
     return found
-
-
-def times_before(before: Rows, i: Ints, group: int | None) -> Array:
-    """`times` of the rows `i` before the slot."""
-    if group is None or group not in before.copies:
-        return before.left[:, i]
-    return (before.left[:, i] - 1) * before.copies[group][:, i] + before.last_copies[group][:, i]
 
 
 def _ordered(
@@ -170,21 +163,20 @@ def _close(
             live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order
         )
 
-    def product(group: int | None) -> Array:
-        whole = times(rows, group)
-        return np.asarray(np.prod(whole[absorbed], axis=0) * np.prod(inside[group][kept_out], axis=0))
+    def fetches(group: int | None) -> Array:
+        return times_along(rows, group, absorbed) * product(len(rows), inside[group][kept_out])
 
     ahead = live.runs.size > 0
     if closes:
         closing = live.open
         fills = (
-            np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0)
+            np.where(closing, live.words * fetches(plan.known(flow.child_group)), 0.0)
             if flow.fill_pj or plan.counts(flow)
             else np.zeros(len(rows))
         )
         reads = np.zeros(len(rows))
         if not ahead:
-            reads = np.where(closing, live.words * live.shared * product(plan.known(flow.parent_group)), 0.0)
+            reads = np.where(closing, live.words * live.shared * fetches(plan.known(flow.parent_group)), 0.0)
         count(plan, rows, flow, reads, fills)
     if ahead:
         irrelevant = plan.irrelevant[space]
@@ -201,13 +193,13 @@ def _close(
 def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
     """Rows `i` with tiles larger by `factor` (D, R'), nothing counted; and the pieces of the last tile."""
     size = plan.space.sizes[:, None]
-    old = rows.tile[:, i]
+    old = rows.tile.take(i, axis=1)
     tile = old * factor
-    left = np.ceil(rows.left[:, i] / factor)
+    left = np.ceil(rows.left.take(i, axis=1) / factor)
     pieces = np.ceil((np.remainder(size - 1, tile) + 1) / old)
-    steps, last_steps = rows.steps[:, i], rows.last_steps[:, i]
-    copies = {g: a[:, i] for g, a in rows.copies.items()}
-    last_copies = {g: a[:, i] for g, a in rows.last_copies.items()}
+    steps, last_steps = rows.steps.take(i, axis=1), rows.last_steps.take(i, axis=1)
+    copies = {g: a.take(i, axis=1) for g, a in rows.copies.items()}
+    last_copies = {g: a.take(i, axis=1) for g, a in rows.last_copies.items()}
     if plan.slots[rows.slot].spatial:
         last_steps = np.where(pieces > 1, steps, last_steps)
         below = plan.space.fanouts_below(rows.slot)

@@ -49,7 +49,7 @@ class Table:
         for c in counts:
             starts = c
             if len(c) > keep:
-                starts = c[np.unique(np.round(np.linspace(0, len(c) - 1, keep)).astype(int))]
+                starts = c[sorted({round(i) for i in np.linspace(0, len(c) - 1, keep)})]
             low.append(starts)
             last = np.append(np.searchsorted(c, starts[1:]) - 1, len(c) - 1)
             high.append(c[last])

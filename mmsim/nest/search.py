@@ -30,7 +30,7 @@ from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
 
-MAPPINGS = 1_200_000  # budget when none is given: about a second
+MAPPINGS = 1_200_000  # judged at most to find a good mapping when no budget is given
 BEAM_PLANS = 48  # choices of what is kept that are looked at more closely
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
 JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
@@ -69,17 +69,19 @@ def best_mapping(
 
     `objective` is ``edp``, ``energy``, ``latency`` or several of them in order of importance, as in
     ``latency,energy``. The search stops after `time_s` seconds of CPU time or when it has looked at so
-    many `mappings`; with neither given, at `MAPPINGS`. Raises `InputError` when no mapping fits,
-    naming the memory or the constraint.
+    many `mappings`; with neither given, after about a second's work, or more where that gives a proof.
+    Raises `InputError` when no mapping fits, naming the memory or the constraint.
     """
-    if time_s is None and mappings is None:
-        mappings = MAPPINGS
     run = Run(objective_of(objective), time_s, mappings)
+    if time_s is None and mappings is None:
+        run.mappings = MAPPINGS
     space = Mapspace(problem, arch)
     _refuse_unsearched(space)
     _check_feasible(space)
     keeps = Keeps(space)
     _find_good(run, keeps)
+    if time_s is None and mappings is None:
+        run.mappings, run.proof_from = None, run.judged
     _prove(run, keeps)
     if not run.found:
         raise InputError("no mapping satisfies the architecture's constraints and capacities", field=arch.name)
@@ -115,15 +117,16 @@ def _find_good(run: Run, keeps: Keeps) -> None:
 def _prove(run: Run, keeps: Keeps) -> None:
     """Branch and bound through every choice of what is kept, that of the best mapping first."""
     best = [plan.keep for plan, _, _ in run.found[-1:]]
-    order = sorted(range(len(keeps.keeps)), key=lambda i: keeps.keeps[i] not in best)
+    order = sorted(np.flatnonzero(run.wins(keeps.energy, keeps.cycles)), key=lambda i: keeps.keeps[i] not in best)
     for done, i in enumerate(order):
         if run.spent():
             run.give_up(keeps.energy[order[done:]], keeps.cycles[order[done:]])
             return
-        if run.wins(keeps.energy[i : i + 1], keeps.cycles[i : i + 1])[0]:
-            found = keeps.plan(keeps.keeps[i])
-            if found:
-                explore(run, *found)
+        run.done = done / len(order)
+        if run.wins(keeps.energy[i : i + 1], keeps.cycles[i : i + 1])[0] and (found := keeps.plan(keeps.keeps[i])):
+            plan, start = found
+            start.share = 1 / len(order)
+            explore(run, plan, start)
 
 
 def _result(run: Run, problem: Problem, arch: Arch) -> Result:
