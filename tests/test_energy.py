@@ -102,6 +102,33 @@ def test_cacti_runs_kept_out() -> None:
         assert statistics.median(deviations) < 0.04 and p95 < 0.25
 
 
+ACCELERGY = {  # class -> the model over Accelergy's plug-ins, at least and at most
+    "SRAM": (0.94, 1.18),
+    "DRAM": (0.99, 1.01),
+    "regfile": (1.1, 2.0),  # Accelergy: flip-flops; here: a small SRAM
+    "intadder": (0.45, 0.5),  # Aladdin's units do an operation in one cycle of 1 ns; Horowitz's figures are lower
+    "intmultiplier": (0.24, 0.26),
+    "fpadder": (0.05, 0.06),
+    "fpmultiplier": (0.11, 0.12),
+    "comparator": (0.99, 1.01),
+    "counter": (0.99, 1.01),
+}
+
+
+def test_accelergys_plug_ins() -> None:
+    """21 components through Accelergy 0.4 with its CACTI, Aladdin and library plug-ins, cycles of 1 ns."""
+    with (GOLDEN / "accelergy_plug_ins.csv").open() as file:
+        for row in csv.DictReader(file):
+            attributes = dict(part.split("=") for part in row["attributes"].split())
+            found = estimate(row["class"], attributes, Process(float(row["technology_nm"]), 1e-9)).energy_pj
+            if row["class"] == "regfile" and row["action"] == "leak":
+                continue  # 0.02: flip-flops leak fifty times as much as SRAM cells
+            ratio = found.get(row["action"], found.get("compute", 0.0)) / float(row["pj"])
+            print(f"{row['class']} {row['attributes']} at {row['technology_nm']} nm, {row['action']}: {ratio:.2f}")
+            low, high = ACCELERGY[row["class"]]
+            assert low <= ratio <= high
+
+
 @pytest.mark.parametrize("name", ["two_level", "gpu_like", "row_stationary", "ws_array"])
 def test_real_accelergy_tables(name: str) -> None:
     """Golden ERTs and ARTs: CACTI within 20 %; Accelergy's Aladdin MACs take 4 to 5 times Horowitz's energy."""
