@@ -18,6 +18,8 @@ from mmsim.errors import InputError
 MAX_BYTES = 256 * 2**20  # a layer dump of a 10,000-layer network is 10 MB
 MAX_DEPTH = 64
 MAX_NODES = 2_000_000  # after YAML aliases are expanded: refuses the billion-laughs file
+MAX_YAML = 2**22  # characters, and
+MAX_YAML_NODES = 200_000  # values as written: what takes a second or two to read, and a hundred times what people have
 
 WIDTH = 160  # of a line of JSON
 
@@ -71,8 +73,10 @@ def parse_yaml(text: str, *, file: str) -> Any:
 
     from mmsim._yaml import SafeLoader
 
+    if len(text) > MAX_YAML:
+        raise InputError(f"more than {MAX_YAML} characters of YAML", file=file)
     try:
-        _check_depth(text, file)
+        _check_extent(text, file)
         value = yaml.load(text, Loader=SafeLoader)  # noqa: S506 - a subclass of yaml's safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -88,14 +92,16 @@ def parse_yaml(text: str, *, file: str) -> Any:
     return value
 
 
-def _check_depth(text: str, file: str) -> None:
-    """Refuse deep nesting before values are built: libyaml's composer recurses in C and would crash."""
+def _check_extent(text: str, file: str) -> None:
+    """Refuse deep nesting and too many values before they are built: libyaml recurses in C and would crash."""
     import yaml
 
     from mmsim._yaml import SafeLoader
 
     depth = 0
-    for event in yaml.parse(text, Loader=SafeLoader):
+    for count, event in enumerate(yaml.parse(text, Loader=SafeLoader)):
+        if count > MAX_YAML_NODES:
+            raise InputError(f"more than {MAX_YAML_NODES} values", file=file)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

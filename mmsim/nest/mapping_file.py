@@ -197,6 +197,8 @@ def _loops(where: str, item: dict[str, Any], problem: Problem) -> list[Loop]:
     """Every dimension's loop in the order of the permutation, those of factor 1 too."""
     dims = [dim for dim, _ in problem.dims]
     factors = _factors(item.get("factors", ""), f"{where}.factors", problem)
+    if len(factors) > 2 * len(dims):
+        raise InputError("more factors than dimensions", field=f"{where}.factors")
     twice = len(factors) - len({loop.dim for loop in factors})
     order = item.get("permutation", "")
     if not isinstance(order, (str, list)) or not all(isinstance(part, str) for part in order):
