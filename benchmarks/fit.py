@@ -57,6 +57,7 @@ def _tables(op: str, *gpus: str) -> tuple[tuple[str, str], ...]:
 
 
 T4 = _of("t4", "cuda_share power.burst_s power.gemm_fma_pj[float32]")
+HBM = ("v100_pcie", "a100_pcie_40gb")
 ROWS = tuple(
     f"vector.{row}.{field}" for row in ("WARP_SOFTMAX", "BLOCK_SOFTMAX", "LAYER_NORM")
     for field in ("clocks", "clocks_per_element")
@@ -91,10 +92,8 @@ GROUPS = {
          *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CALLS[conv2d] UNFUSED"),
          "validate.ZEROS"),
     ),
-    "rows": Group(_tables("softmax", "v100_pcie", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "a100_pcie_40gb"), ROWS),
-    "rows_all": Group(
-        _tables("softmax", "v100_pcie", "t4", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "t4", "a100_pcie_40gb"), ROWS
-    ),
+    "rows": Group(_tables("softmax", *HBM) + _tables("ln", *HBM), ROWS),
+    "rows_all": Group(_tables("softmax", *HBM, "t4") + _tables("ln", *HBM, "t4"), ROWS),
 }  # fmt: skip
 
 
