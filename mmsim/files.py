@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -30,11 +31,11 @@ def read_text(path: str | Path) -> str:
     """The text of a file. Raises `InputError` when it is missing, too large or not UTF-8."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)  # not by its size in the folder: a device has none there and may never end
-        if len(data) > MAX_BYTES:
+        with path.open("rb") as file:  # a device or a pipe does not say how much it holds
+            read = file.read(MAX_BYTES + 1)
+        if len(read) > MAX_BYTES:
             raise InputError(f"larger than {MAX_BYTES} bytes", file=str(path))
-        return data.decode("utf-8").replace("\r\n", "\n")
+        return io.StringIO(read.decode("utf-8"), newline=None).read()
     except FileNotFoundError:
         raise InputError("no such file", file=str(path)) from None
     except IsADirectoryError:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmsim.arch.cpu import KEPT
 from mmsim.cli.source import Source
 from mmsim.errors import InputError
 
@@ -32,7 +34,7 @@ def comparisons(measured: Mapping[Path, Measurement], arch: Arch, dump: Path | N
     def graph_of(path: Path, one: Measurement) -> Graph:
         if one.graph is not None and dump is None:
             return from_record(one.graph, file=str(path))
-        source = Source(str(dump)) if dump is not None else Source.of(one.source)
+        source = Source(str(dump)) if dump is not None else _beside(Source.of(one.source), path)
         if source not in graphs or graphs[source].batch not in (None, one.batch):
             graphs[source] = source.graph(one.batch)
         return graphs[source]
@@ -46,6 +48,15 @@ def comparisons(measured: Mapping[Path, Measurement], arch: Arch, dump: Path | N
                 raise InputError(error.message, file=str(path), field=error.field) from None
             step(one.workload)
     return found
+
+
+def _beside(source: Source, measured: Path) -> Source:
+    """One's own model is where it was, or else beside the file that holds its measurement."""
+    place, colon, factory = source.spec.rpartition(":") if ":" in source.spec else (source.spec, "", "")
+    near = measured.parent / place
+    if place.endswith((".py", ".pt2")) and not Path(place).exists() and near.exists():
+        return replace(source, spec=f"{near}{colon}{factory}")
+    return source
 
 
 def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:
@@ -90,12 +101,16 @@ def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:
 
 def _pace(found: Sequence[Comparison]) -> str:
     """How the machine's pace then compares with that of its calibration."""
+    from mmsim.report.table import si
+
     ratios = [ratio for comparison in found for ratio in comparison.pace.values()]
     if not ratios:
         return ""
+    kept = [one.measured.pace_s[KEPT] for one in found if KEPT in one.measured.pace_s]
+    busy = f"; other work took half the caches within {si(min(kept), 's')} to {si(max(kept), 's')}" if kept else ""
     return (
         f"the programs that were timed when the machine was calibrated took {min(ratios):.2f} to {max(ratios):.2f} "
-        "times as long in these measurements"
+        f"times as long in these measurements{busy}"
     )
 
 
