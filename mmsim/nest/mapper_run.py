@@ -125,7 +125,9 @@ class Run:
             rest = better[tried:]
             if not self.wins(rows.bound[rest[:1]], rows.cycles[rest[:1]])[0]:
                 return
-            if self.found and (self.tried >= (TRIALS if self.thorough else FEW) or (not self.proving and tried >= AT_FIRST)):
+            if self.found and (
+                self.tried >= (TRIALS if self.thorough else FEW) or (not self.proving and tried >= AT_FIRST)
+            ):
                 self.give_up(rows.bound[rest], rows.cycles[rest])
                 return
             costs, whole = judged(plan, rows, row, ORDERS if self.thorough else 1)
