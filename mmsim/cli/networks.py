@@ -1,9 +1,8 @@
-"""What `mmsim validate network` shows: each measurement's graph traced again, and the tables of its errors."""
+"""What `mmsim validate network` shows: the graph of each measurement, and the tables of its errors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,31 +24,31 @@ def comparisons(measured: Mapping[Path, Measurement], arch: Arch, dump: Path | N
 
     Raises `InputError` naming the file whose measurement is of another network.
     """
+    from mmsim.layer_dump import from_record
     from mmsim.report import progress
     from mmsim.validate_network import compare
 
     graphs: dict[Source, Graph] = {}
+
+    def graph_of(path: Path, one: Measurement) -> Graph:
+        if dump is None and one.graph is not None:
+            return from_record(one.graph, file=str(path))
+        if dump is None and one.source.is_own:  # to trace it anew would run the program that this file names
+            raise InputError("holds no graph of a model of one's own: give its layer dump, --graph", field="graph")
+        source = Source(str(dump)) if dump is not None else Source.of(one.source)
+        if source not in graphs or graphs[source].batch not in (None, one.batch):
+            graphs[source] = source.graph(one.batch)
+        return graphs[source]
+
     found = []
     with progress.bar("predicting", len(measured)) as step:
         for path, one in measured.items():
-            source = Source(str(dump)) if dump is not None else _beside(Source.of(one.source), path)
-            if source not in graphs:
-                graphs[source] = source.graph()
             try:
-                found.append(compare(one, graphs[source], arch))
+                found.append(compare(one, graph_of(path, one), arch))
             except InputError as error:
                 raise InputError(error.message, file=str(path), field=error.field) from None
             step(one.workload)
     return found
-
-
-def _beside(source: Source, measured: Path) -> Source:
-    """One's own model is where it was, or else beside the file that holds its measurement."""
-    place, colon, factory = source.spec.rpartition(":") if ":" in source.spec else (source.spec, "", "")
-    near = measured.parent / place
-    if place.endswith((".py", ".pt2")) and not Path(place).exists() and near.exists():
-        return replace(source, spec=f"{near}{colon}{factory}")
-    return source
 
 
 def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:

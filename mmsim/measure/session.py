@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal
 
+from mmsim.layer_dump import to_record
 from mmsim.measure import machine, marks, pace
 from mmsim.measure.clock import Clock, Pass, clock_of, excess
 from mmsim.measure.memory import peak
@@ -83,6 +84,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         memory=notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device)),
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
+        graph=to_record(subject.graph) if options.source.is_own else None,
         pace_s=paces,
         notes=notes.lines,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from mmsim.nest.mapper_cycles import Moved, cycles, instances, least_cycles, most_copies, once_copies
 from mmsim.nest.mapper_flow import Flow
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Bools, Live, Rows, times
+from mmsim.nest.mapper_rows import Bools, Live, Rows, times_along
 from mmsim.nest.mapspace import Array
 
 
@@ -23,14 +23,20 @@ def bound(plan: Plan, rows: Rows) -> None:
     leak = sum(plan.leak_pj.values()) * rows.cycles
     rows.fixed = rows.energy + leak + _owed(plan, rows) + plan.future(rows.slot)
     rows.bound = rows.fixed + _first_loop(plan, rows, rows.now, rows.least)
-    rows.guess = rows.bound
-    if plan.fan_ahead(rows.slot) > 1:
-        charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=leak)
-        now, least, _ = pending(plan, rows, spare=False)
-        rows.guess = rows.energy + charged + plan.future(rows.slot) + _first_loop(plan, rows, now, least)
     if rows.parent is not None:
         rows.cycles = np.maximum(rows.cycles, rows.parent.cycles[rows.origin])
         rows.bound = np.maximum(rows.bound, rows.parent.bound[rows.origin])
+    rows.guess = rows.bound
+
+
+def guess(plan: Plan, rows: Rows) -> None:
+    """Fill in `rows.guess`, the energy that a completion is likely to cost: where fan-outs are still to
+    come a bound says little."""
+    if rows.slot <= plan.last and plan.fan_ahead(rows.slot) > 1:
+        leak = sum(plan.leak_pj.values()) * rows.cycles
+        charged = sum((owed.pj * words for owed, words in rows.owed.items()), start=leak)
+        now, least, _ = pending(plan, rows, spare=False)
+        rows.guess = rows.energy + charged + plan.future(rows.slot) + _first_loop(plan, rows, now, least)
 
 
 def pending(plan: Plan, rows: Rows, *, spare: bool) -> tuple[Array, Array, dict[Flow, Moved]]:
@@ -180,19 +186,16 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) ->
         each_pj = np.where(ahead > 1, flow.read_pj - flow.first_read_pj, 0.0)
         return np.array([every - each_pj * reads, each_pj * alone])
 
-    slid = plan.least_slide(space, live.tile) if space in plan.halo else 1.0
-    child, parent = times(rows, plan.known(flow.child_group)), times(rows, plan.known(flow.parent_group))
-    fills = slid * live.words * np.prod(child[irrelevant], axis=0)
-    at_once = cost(slid * words * np.prod(parent[irrelevant], axis=0), fills)
-    fills = slid * live.words * once_copies(plan, rows, flow.child_group, irrelevant)
-    alone = slid * words * once_copies(plan, rows, flow.parent_group, irrelevant)
+    fills = live.slid * live.words * times_along(rows, plan.known(flow.child_group), irrelevant)
+    at_once = cost(live.slid * words * times_along(rows, plan.known(flow.parent_group), irrelevant), fills)
+    fills = live.slid * live.words * once_copies(plan, rows, flow.child_group, irrelevant)
+    alone = live.slid * words * once_copies(plan, rows, flow.parent_group, irrelevant)
     at_least = cost(alone, fills)
     if live.open.all():
         return at_once, at_least, (np.maximum(whole, alone / ahead), fills)
     refetched = zero
     if live.runs.size:
-        runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
-        refetched = words * np.prod(runs, axis=0)
+        refetched = words * live.refetches(rows.left, irrelevant)
         if flow.boundary.child < 0 and plan.is_innermost_fanout(rows.slot):
             refetched = np.full(len(rows), whole)  # neighbours may yet hand on what the parent read once
     closed = cost(refetched, zero) if live.runs.size else np.zeros((2, len(rows)))

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmsim.nest.mapper_flow import Flow, Owed
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Live, Rows, times
+from mmsim.nest.mapper_rows import Live, Rows, times_along
 from mmsim.nest.mapspace import Array
 
 
@@ -21,6 +21,7 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
         live = Live(
             open=np.full(len(rows), flow.keeps),
             words=plan.distinct_words(space, rows.tile),
+            slid=plan.least_slide(space, rows.tile),
             tile=rows.tile if space in plan.halo else empty,
             fan=np.ones_like(rows.tile) if space in plan.halo else empty,
             gap=rows.tile if space in plan.halo else empty,
@@ -29,9 +30,8 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
             last_runs=np.ones_like(rows.tile) if spans else empty,
         )
         if not flow.keeps and not spans:
-            count(
-                plan, rows, flow, live.words * np.prod(rows.left[plan.irrelevant[space]], axis=0), np.zeros(len(rows))
-            )
+            reads = live.words * times_along(rows, None, plan.irrelevant[space])
+            count(plan, rows, flow, reads, np.zeros(len(rows)))
         else:
             rows.live[flow] = live
 
@@ -40,9 +40,6 @@ def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> Non
     """Add words to the energy and to the channels that they use."""
     reads_pj, fills_pj = flow.read_pj - flow.first_read_pj, flow.fill_pj - flow.first_fill_pj
     rows.energy = rows.energy + reads * reads_pj + fills * fills_pj
-    if rows.tally is not None:
-        so_far = rows.tally.get(flow, (0.0, 0.0))
-        rows.tally[flow] = so_far[0] + float(reads[0]), so_far[1] + float(fills[0])
     for owed, words in ((Owed(flow, False), reads), (Owed(flow, True), fills)):
         if owed in rows.owed:
             rows.owed[owed] = rows.owed[owed] + words
@@ -58,8 +55,7 @@ def settle(plan: Plan, rows: Rows) -> None:
         if not flow.boundary.child < k < flow.boundary.parent or plan.fans_ahead(k, flow):
             continue
         irrelevant = plan.irrelevant[flow.boundary.space]
-        runs = (rows.left[irrelevant] - 1) * live.runs[irrelevant] + live.last_runs[irrelevant]
-        reads = live.words * live.shared * np.prod(runs, axis=0)
+        reads = live.words * live.shared * live.refetches(rows.left, irrelevant)
         count(plan, rows, flow, np.where(live.open, 0.0, reads), np.zeros(len(rows)))
         live.runs = live.last_runs = np.empty((0, len(rows)))
 
@@ -68,17 +64,14 @@ def finish(plan: Plan, rows: Rows) -> None:
     """Count what is still open when every loop is placed, and what first reads and fills save."""
     for flow, live in list(rows.live.items()):
         irrelevant = plan.irrelevant[flow.boundary.space]
-
-        def product(group: int, irrelevant: list[int] = irrelevant) -> Array:
-            return np.asarray(np.prod(times(rows, plan.known(group))[irrelevant], axis=0))
-
-        reads = np.where(live.open, live.words * live.shared * product(flow.parent_group), 0.0)
-        fills = np.where(live.open, live.words * product(flow.child_group), 0.0)
+        parent, child = (times_along(rows, plan.known(g), irrelevant) for g in (flow.parent_group, flow.child_group))
+        reads = np.where(live.open, live.words * live.shared * parent, 0.0)
+        fills = np.where(live.open, live.words * child, 0.0)
         count(plan, rows, flow, reads, fills)
         del rows.live[flow]
     for owed, words in rows.owed.items():
         space = owed.flow.boundary.space
-        copies = np.prod(times(rows, plan.known(owed.group))[plan.irrelevant[space]], axis=0)
+        copies = times_along(rows, plan.known(owed.group), plan.irrelevant[space])
         rows.energy = rows.energy + owed.pj * (words - plan.whole[space] * copies)
     _spare_first(plan, rows)
 
@@ -89,6 +82,6 @@ def _spare_first(plan: Plan, rows: Rows) -> None:
         space = flow.boundary.space
         for channel, _, spared in plan.uses(flow):
             if spared is not None:
-                copies = np.prod(times(rows, plan.known(spared))[plan.irrelevant[space]], axis=0)
+                copies = times_along(rows, plan.known(spared), plan.irrelevant[space])
                 first = plan.whole[space] * copies * plan.scale(channel[0], space)
                 rows.words[channel] = rows.words[channel] - first

@@ -8,7 +8,7 @@ import numpy as np
 
 from mmsim.nest.mapper_flow import Flow
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows
+from mmsim.nest.mapper_rows import Rows, product, times_along
 from mmsim.nest.mapspace import Array
 
 Moved: TypeAlias = tuple[Array, Array]
@@ -82,11 +82,11 @@ def once_copies(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Ar
     g = plan.known(group)
     if g is None:
         return np.ones(len(rows))
-    copies = np.where(rows.left > 1, rows.copies[g], rows.last_copies[g])
-    return np.asarray(np.prod(copies[irrelevant], axis=0))
+    left, copies, last = rows.left, rows.copies[g], rows.last_copies[g]
+    return product(len(rows), (np.where(left[d] > 1, copies[d], last[d]) for d in irrelevant))
 
 
 def most_copies(plan: Plan, rows: Rows, group: int, irrelevant: list[int]) -> Array:
     """(R) instances among which an output's words may be spread at most, each sparing its first access."""
-    ahead = np.minimum(plan.fan_ahead(rows.slot, group), np.prod(rows.left[irrelevant], axis=0))
+    ahead = np.minimum(plan.fan_ahead(rows.slot, group), times_along(rows, None, irrelevant))
     return np.asarray(once_copies(plan, rows, group, irrelevant) * ahead)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mmsim.nest.mapper_bound import bound, complete
+from mmsim.nest.mapper_bound import bound, complete, guess
 from mmsim.nest.mapper_count import finish
 from mmsim.nest.mapper_dominance import undominated
 from mmsim.nest.mapper_grow import first_of_each, growths
@@ -23,6 +23,7 @@ from mmsim.nest.mapspace import Array
 
 BEAM_FACTORS = 10  # choices of factors for each place in a beam
 SPLIT, EACH = 3, 3  # at this slot every row of a beam begins a family, with so many places
+BATCH = 2_000  # rows of different orders that are bounded together
 AT_ONCE, AT_ONCE_INSIDE = 4_000, 30_000  # candidates that one step should make; below a fan-out, where bounds tell less
 
 
@@ -31,12 +32,14 @@ def explore(run: Run, plan: Plan, rows: Rows) -> None:
     if rows.slot > plan.last:
         run.record(plan, rows)
         return
-    for piece in _pieces(run, plan, rows):
+    before = run.done
+    for piece, done in _pieces(run, plan, rows):
         if run.spent():
             run.give_up(piece.bound, piece.cycles)
             continue
         for children in continuations(run, plan, piece):
             explore(run, plan, children)
+        run.done = before + rows.share * done
 
 
 def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = None) -> None:
@@ -52,7 +55,7 @@ def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = Non
             return
         rows = join(found)
         # around a good mapping lower bounds tell best what to go on with, before there is one guesses do
-        order = run.order(rows.guess if held is None else rows.bound, rows.cycles)
+        order = run.order(rows.guess, rows.cycles)
         rows = rows.take(first_of_each(rows.family, order, places))
         if held is None and rows.slot == SPLIT:
             rows.family = np.arange(len(rows))
@@ -60,15 +63,18 @@ def beam(run: Run, plan: Plan, rows: Rows, places: int, held: Array | None = Non
     run.record(plan, rows)
 
 
-def _pieces(run: Run, plan: Plan, rows: Rows) -> Iterator[Rows]:
-    """What of `rows` may still win, as much at a time as makes some thousand continuations."""
+def _pieces(run: Run, plan: Plan, rows: Rows) -> Iterator[tuple[Rows, float]]:
+    """What of `rows` may still win, as much at a time as makes some thousand continuations; and the share of
+    `rows` that is done with it."""
     first = 0
     while first < len(rows):
         last = first + run.at_once(rows.slot, AT_ONCE_INSIDE if plan.fan_ahead(rows.slot) > 1 else AT_ONCE)
-        piece = np.arange(first, min(last, len(rows)))
-        piece = piece[run.wins(rows.bound[piece], rows.cycles[piece])]
-        if len(piece):
-            yield rows.take(piece)
+        last = min(last, len(rows))
+        wins = first + np.flatnonzero(run.wins(rows.bound[first:last], rows.cycles[first:last]))
+        if len(wins):
+            piece = rows.take(wins)
+            piece.share = rows.share * (last - first) / len(rows)
+            yield piece, last / len(rows)
         first = last
 
 
@@ -83,19 +89,32 @@ def continuations(
     made = 0
     for growth in growths(run, plan, rows, held, most):
         made += len(growth.i)
-        alive = [
-            part
-            for ordered in grow(plan, rows, growth.i, growth.factors)
-            if len(part := _that_may_win(run, plan, ordered))
-        ]
+        ordered = _in_batches(grow(plan, rows, growth.i, growth.factors))
+        alive = [part for batch in ordered if len(part := _that_may_win(run, plan, batch))]
         if alive:
             children = join(alive)
+            if held is None:
+                guess(plan, children)
             order = run.order(children.guess, children.cycles)
-            if children.slot < plan.last:
+            if children.slot < plan.last and not run.thorough:
                 order = order[undominated(plan, children)[order]]
-            yield children.take(order)
+            children = children.take(order)
+            children.share = growth.share
+            yield children
     if most is None:
         run.note(rows.slot, len(rows), made)
+
+
+def _in_batches(parts: list[Rows]) -> Iterator[Rows]:
+    """The same rows in fewer parts: bounds of some hundred rows take as long as those of one."""
+    batch: list[Rows] = []
+    for part in parts:
+        if batch and sum(map(len, batch)) + len(part) > BATCH:
+            yield join(batch)
+            batch = []
+        batch.append(part)
+    if batch:
+        yield join(batch)
 
 
 def _that_may_win(run: Run, plan: Plan, rows: Rows) -> Rows:
@@ -106,4 +125,5 @@ def _that_may_win(run: Run, plan: Plan, rows: Rows) -> Rows:
         complete(plan, rows)
     else:
         bound(plan, rows)
-    return rows.take(np.flatnonzero(run.wins(rows.bound, rows.cycles)))
+    wins = run.wins(rows.bound, rows.cycles)
+    return rows if wins.all() else rows.take(np.flatnonzero(wins))

@@ -48,6 +48,7 @@ class Growth:
         self.held = held
         self.slot = plan.slots[self.k]
         self.i: Ints = np.arange(len(rows))
+        self.share = rows.share
         self.tile = list(rows.tile)
         self.left: list[Array] = []
         self.factor: list[Array] = []
@@ -66,6 +67,10 @@ class Growth:
 
     def take(self, at: Ints | npt.NDArray[np.bool_]) -> None:
         """Go on with the choices at these positions."""
+        if at.dtype == bool:
+            if at.all():
+                return
+            at = np.flatnonzero(at)
         self.i = self.i[at]
         self.tile = [a[at] for a in self.tile]
         self.left = [a[at] for a in self.left]
@@ -85,7 +90,9 @@ class Growth:
         for part in _even_parts(each):
             position = np.repeat(np.arange(part.start, part.stop), each[part])
             offset = np.arange(len(position)) - np.repeat(np.cumsum(each[part]) - each[part], each[part])
-            yield self._with(d, position, every[start[position] + offset])
+            made = self._with(d, position, every[start[position] + offset])
+            made.share = self.share * (part.stop - part.start) / len(each)
+            yield made
 
     def _with(self, d: int, position: Ints, factor: Array) -> Growth:
         """The choices at these positions with these factors of dimension `d`."""
@@ -193,13 +200,13 @@ class Growth:
             energy = energy - table.minimum + table.exact(self.left)
         moves = [np.any([self.factor[d] > 1 for d in dims], axis=0) for dims, _ in plan.signatures]
         still = ~np.any(moves, axis=0)
-        now, least = self.rows.now[:, :, i], self.rows.least[:, :, i]
+        now, least = self.rows.now.take(i, axis=2), self.rows.least.take(i, axis=2)
         kept = least.copy()
         for s in range(now.shape[1]):
             ends = np.any([m for m, (_, relevant) in zip(moves, plan.signatures, strict=True) if relevant[s]], axis=0)
             times = np.prod([self.left[d] - 1 + self.cut[d, i] for d in plan.irrelevant[s]], axis=0)
             kept[:, s] = np.where(ends, np.minimum(least[:, s] * np.maximum(times, 1.0), now[:, s]), least[:, s])
-        copies = self.rows.copies[0][:, i] if 0 in self.rows.copies else None
+        copies = self.rows.copies[0].take(i, axis=1) if 0 in self.rows.copies else None
         most = most_shared(plan, self.k, np.array(self.left), copies)
         best = least_of_cases(plan, self.k, most, moves, now, kept)
         best = np.where(still, 0.0, best)
@@ -227,13 +234,15 @@ def growths(run: Run, plan: Plan, rows: Rows, held: Array | None = None, most: i
         run,
         Growth(plan, rows, held),
         0,
-        np.inf if most is None else HALF_MADE + HALF_EACH * len(np.unique(rows.family)),
+        np.inf if most is None else HALF_MADE + HALF_EACH * int(np.count_nonzero(np.bincount(rows.family))),
     ):
         if plan.dims and not growth.slot.spatial and growth.k < plan.last:
-            growth.take(run.wins(*growth.last_hopes()))
+            energy, cycles = growth.last_hopes()
+            alive = np.flatnonzero(run.wins(energy, cycles))
             if most is not None:
-                order = run.order(*growth.last_hopes())
-                growth.take(first_of_each(rows.family[growth.i], order, most))
+                order = alive[run.order(energy[alive], cycles[alive])]
+                alive = first_of_each(rows.family[growth.i], order, most)
+            growth.take(alive)
         if len(growth.i):
             yield growth
 

@@ -9,7 +9,9 @@ the dimensions that do not index it times the words of its distinct tiles.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ class Live:
 
     open: Bools  # (R)
     words: Array  # (R) words of the distinct tiles, sliding windows already subtracted
+    slid: Array  # (R) the least share of them that a window sliding on may leave
     tile: Array  # (D, R) the child's tile; empty unless windows overlap
     fan: Array  # (D, R) spatial factors since the child; empty unless windows overlap
     gap: Array  # (D, R) how far apart instances lie
@@ -45,10 +48,14 @@ class Live:
         """Whether anything is still to be counted."""
         return bool(self.runs.size or self.open.any())
 
+    def refetches(self, left: Array, irrelevant: Sequence[int]) -> Array:
+        """(R) how often all tiles together are fetched, of closed rows, when so many tiles are left."""
+        return product(len(self.open), ((left[d] - 1) * self.runs[d] + self.last_runs[d] for d in irrelevant))
+
     def take(self, i: Ints) -> Live:
         """The rows `i`."""
         columns = (getattr(self, name) for name in Live.__dataclass_fields__)
-        picked: list[Any] = [a[..., i] if len(a) else np.empty((0, len(i))) for a in columns]
+        picked: list[Any] = [a.take(i, axis=-1) if len(a) else np.empty((0, len(i))) for a in columns]
         return Live(*picked)
 
 
@@ -78,7 +85,7 @@ class Rows:
     fixed: Array = field(default_factory=lambda: np.empty(0))  # (R) lower bound without open boundaries
     now: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if refetched as of now
     least: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if they keep their tile
-    tally: dict[Flow, tuple[float, float]] | None = None  # reads and fills of a single row, where wanted
+    share: float = 1.0  # of a proof that it is to look at all completions, were all choices equal
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -87,17 +94,17 @@ class Rows:
         """The rows `i`."""
         return Rows(
             self.slot,
-            self.tile[:, i],
-            self.left[:, i],
-            self.steps[:, i],
-            self.last_steps[:, i],
-            {g: a[:, i] for g, a in self.copies.items()},
-            {g: a[:, i] for g, a in self.last_copies.items()},
+            self.tile.take(i, axis=1),
+            self.left.take(i, axis=1),
+            self.steps.take(i, axis=1),
+            self.last_steps.take(i, axis=1),
+            {g: a.take(i, axis=1) for g, a in self.copies.items()},
+            {g: a.take(i, axis=1) for g, a in self.last_copies.items()},
             self.energy[i],
             {c: a[i] for c, a in self.words.items()},
             {o: a[i] for o, a in self.owed.items()},
             {b: live.take(i) for b, live in self.live.items()},
-            self.factor[:, i],
+            self.factor.take(i, axis=1),
             self.order[i],
             self.origin[i],
             self.parent,
@@ -106,8 +113,8 @@ class Rows:
             self.cycles[i] if self.cycles.size else self.cycles,
             self.guess[i] if self.guess.size else self.guess,
             self.fixed[i] if self.fixed.size else self.fixed,
-            self.now[:, :, i] if self.now.size else self.now,
-            self.least[:, :, i] if self.least.size else self.least,
+            self.now.take(i, axis=2) if self.now.size else self.now,
+            self.least.take(i, axis=2) if self.least.size else self.least,
         )
 
 
@@ -121,6 +128,8 @@ def _join_live(parts: list[Live]) -> Live:
 def join(parts: list[Rows]) -> Rows:
     """Rows of the same slot and parent, one after another."""
     a = parts[0]
+    if len(parts) == 1:
+        return a
 
     def cat(arrays: list[Array]) -> Array:
         return np.concatenate(arrays, axis=-1)
@@ -157,3 +166,18 @@ def times(rows: Rows, group: int | None) -> Array:
     if group is None or group not in rows.copies:
         return rows.left
     return (rows.left - 1) * rows.copies[group] + rows.last_copies[group]
+
+
+def times_along(rows: Rows, group: int | None, dims: Sequence[int]) -> Array:
+    """(R) the product of `times` over some dimensions."""
+    left = rows.left
+    if group is None or group not in rows.copies:
+        return product(len(rows), (left[d] for d in dims))
+    copies, last = rows.copies[group], rows.last_copies[group]
+    return product(len(rows), ((left[d] - 1) * copies[d] + last[d] for d in dims))
+
+
+def product(rows: int, columns: Iterable[Array]) -> Array:
+    """(R) all columns multiplied; 1 where there are none."""
+    every = list(columns)
+    return reduce(np.multiply, every) if every else np.ones(rows)

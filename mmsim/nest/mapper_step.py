@@ -10,12 +10,12 @@ from mmsim.nest.mapper_count import count, open_flows, settle
 from mmsim.nest.mapper_flow import Flow
 from mmsim.nest.mapper_orders import OrderClass
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Ints, Live, Rows, times
+from mmsim.nest.mapper_rows import Ints, Live, Rows, product, times, times_along
 from mmsim.nest.mapspace import Array
 
 
-def root(plan: Plan, *, tally: bool = False) -> Rows:
-    """The one row in which nothing is decided; with `tally`, reads and fills are noted flow by flow."""
+def root(plan: Plan) -> Rows:
+    """The one row in which nothing is decided."""
     ones = np.ones((plan.dims, 1))
     left = plan.space.sizes[:, None].copy()
     rows = Rows(
@@ -26,7 +26,7 @@ def root(plan: Plan, *, tally: bool = False) -> Rows:
         last_steps=ones,
         copies=dict.fromkeys(plan.groups, ones),
         last_copies=dict.fromkeys(plan.groups, ones),
-        energy=np.full(1, plan.compute_pj),
+        energy=np.full(1, plan.compute_pj + plan.handed_pj),
         words={channel: np.zeros(1) for channel in plan.channels},
         owed={owed: np.zeros(1) for owed in plan.owed},
         live={},
@@ -35,7 +35,6 @@ def root(plan: Plan, *, tally: bool = False) -> Rows:
         origin=np.zeros(1, dtype=np.int64),
         parent=None,
         family=np.zeros(1, dtype=np.int64),
-        tally={} if tally else None,
     )
     open_flows(plan, rows, -1)
     return rows
@@ -58,22 +57,37 @@ def _spreads(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
     """`spread`, reads not settled yet."""
     if not plan.is_innermost_fanout(before.slot):
         return [_spread(plan, before, i, factor)]
+    if plan.cautious and plan.two_axes(before.slot):
+        rows = _spread(plan, before, i, factor)
+        if not plan.is_innermost_fanout(rows.slot):
+            _hand_on(plan, rows)
+        return [rows]
     begun = before.order[i] > 0
     plain = np.flatnonzero(begun | (factor == 1).all(axis=0))
-    found = [_spread(plan, before, i[plain], factor[:, plain])]
+    found = [_spread(plan, before, i[plain], factor.take(plain, axis=1))]
     found[0].order = before.order[i[plain]]
     for dims, relevant in plan.signatures:
         moves = factor[list(dims)] > 1
         here = np.flatnonzero(moves.any(axis=0) & ~begun)
-        rows = _spread(plan, before, i[here], factor[:, here])
+        rows = _spread(plan, before, i[here], factor.take(here, axis=1))
         first = np.array(dims)[np.argmax(moves[:, here], axis=0)]
         rows.order = first + 1
         alone = np.remainder(before.left[first, i[here]], factor[first, here]) == 1  # the last one, cut
         for flow, live in rows.live.items():
             if flow.boundary.child < 0 and not relevant[flow.boundary.space] and not plan.is_unlinked(flow):
-                live.open = ~alone
+                live.open = ~alone | plan.cautious
         found.append(rows)
     return [rows for rows in found if len(rows)]
+
+
+def _hand_on(plan: Plan, rows: Rows) -> None:
+    """Take every word as handed on that any compute unit had in the step before."""
+    used = np.prod(rows.tile, axis=0) > 1
+    for flow, live in rows.live.items():
+        if flow.boundary.child < 0 and not plan.is_unlinked(flow):
+            live.open = used
+            live.words = np.where(used, plan.whole[flow.boundary.space], live.words)
+            live.runs, live.last_runs = (np.where(used, 1.0, runs) for runs in (live.runs, live.last_runs))
 
 
 def _spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
@@ -89,7 +103,7 @@ def _spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
         else:
             live.last_runs = np.where(pieces > 1, live.runs, live.last_runs)
         if flow.boundary.space in plan.halo:
-            live.gap = np.where((factor > 1) & (live.fan == 1), before.tile[:, i], live.gap)
+            live.gap = np.where((factor > 1) & (live.fan == 1), before.tile.take(i, axis=1), live.gap)
             live.fan = live.fan * factor
             live.shared = plan.shared(flow.boundary.space, live.tile, live.fan, live.gap)
             if plan.fans_ahead(k, flow) == 0:
@@ -106,20 +120,13 @@ def loop(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
     for bit, dims in enumerate(groups):
         pattern |= moves[list(dims)].any(axis=0).astype(np.int64) << bit
     found = []
-    for code in np.unique(pattern):
+    for code in np.flatnonzero(np.bincount(pattern)):
         here = np.flatnonzero(pattern == code)
-        base, pieces = grow(plan, before, i[here], factor[:, here])
-        inside = {g: times_before(before, i[here], g) for g in (None, *plan.groups)}
+        base, pieces = grow(plan, before, i[here], factor.take(here, axis=1))
+        inside = {g: times(before, g).take(i[here], axis=1) for g in (None, *plan.groups)}
         for cls in plan.orders.order_classes(k, frozenset(b for b in range(len(groups)) if code >> b & 1)):
             found.append(_ordered(plan, before, base, pieces, inside, cls))
     return found
-
-
-def times_before(before: Rows, i: Ints, group: int | None) -> Array:
-    """`times` of the rows `i` before the slot."""
-    if group is None or group not in before.copies:
-        return before.left[:, i]
-    return (before.left[:, i] - 1) * before.copies[group][:, i] + before.last_copies[group][:, i]
 
 
 def _ordered(
@@ -131,7 +138,6 @@ def _ordered(
         words=dict(base.words),
         owed=dict(base.owed),
         live={flow: replace(live) for flow, live in base.live.items()},
-        tally=None if base.tally is None else dict(base.tally),
     )
     k = before.slot
     rows.order = np.full(len(rows), plan.orders.order_code(k, cls), dtype=np.int64)
@@ -170,21 +176,20 @@ def _close(
             live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order
         )
 
-    def product(group: int | None) -> Array:
-        whole = times(rows, group)
-        return np.asarray(np.prod(whole[absorbed], axis=0) * np.prod(inside[group][kept_out], axis=0))
+    def fetches(group: int | None) -> Array:
+        return times_along(rows, group, absorbed) * product(len(rows), inside[group][kept_out])
 
     ahead = live.runs.size > 0
     if closes:
         closing = live.open
         fills = (
-            np.where(closing, live.words * product(plan.known(flow.child_group)), 0.0)
+            np.where(closing, live.words * fetches(plan.known(flow.child_group)), 0.0)
             if flow.fill_pj or plan.counts(flow)
             else np.zeros(len(rows))
         )
         reads = np.zeros(len(rows))
         if not ahead:
-            reads = np.where(closing, live.words * live.shared * product(plan.known(flow.parent_group)), 0.0)
+            reads = np.where(closing, live.words * live.shared * fetches(plan.known(flow.parent_group)), 0.0)
         count(plan, rows, flow, reads, fills)
     if ahead:
         irrelevant = plan.irrelevant[space]
@@ -201,13 +206,13 @@ def _close(
 def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
     """Rows `i` with tiles larger by `factor` (D, R'), nothing counted; and the pieces of the last tile."""
     size = plan.space.sizes[:, None]
-    old = rows.tile[:, i]
+    old = rows.tile.take(i, axis=1)
     tile = old * factor
-    left = np.ceil(rows.left[:, i] / factor)
+    left = np.ceil(rows.left.take(i, axis=1) / factor)
     pieces = np.ceil((np.remainder(size - 1, tile) + 1) / old)
-    steps, last_steps = rows.steps[:, i], rows.last_steps[:, i]
-    copies = {g: a[:, i] for g, a in rows.copies.items()}
-    last_copies = {g: a[:, i] for g, a in rows.last_copies.items()}
+    steps, last_steps = rows.steps.take(i, axis=1), rows.last_steps.take(i, axis=1)
+    copies = {g: a.take(i, axis=1) for g, a in rows.copies.items()}
+    last_copies = {g: a.take(i, axis=1) for g, a in rows.last_copies.items()}
     if plan.slots[rows.slot].spatial:
         last_steps = np.where(pieces > 1, steps, last_steps)
         below = plan.space.fanouts_below(rows.slot)
@@ -237,5 +242,4 @@ def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
         rows,
         rows.family[i],
     )
-    grown.tally = None if rows.tally is None else dict(rows.tally)
     return grown, pieces
