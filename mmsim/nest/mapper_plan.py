@@ -274,7 +274,8 @@ class Plan:
 
     def sliding(self, space: int, dims: Sequence[int]) -> list[int]:
         """Those of some dimensions that index a rank of a data space together with another one."""
-        return [d for d in dims if any(len(rank) > 1 and any(d == other for other, _ in rank) for rank in self.ranks[space])]
+        together = {d for rank in self.ranks[space] if len(rank) > 1 for d, _ in rank}
+        return [d for d in dims if d in together]
 
     def fans_ahead(self, k: int, flow: Flow) -> int:
         """How many fan-outs' axes stand between slot `k` and the flow's parent."""
