@@ -14,6 +14,8 @@ except ImportError:  # PyYAML without libyaml
     from yaml import SafeLoader as _BaseLoader  # type: ignore[assignment]
 
 TAG = "!"  # the key under which a mapping's own tag is kept
+DEEP_MERGE = "<<<"  # the front end's own merge key: as YAML's <<, and mappings and lists inside are merged too
+MAX_MERGED = 100_000  # parts of a list merged so: a file may double it with every line
 
 
 class SafeLoader(_BaseLoader):
@@ -49,7 +51,29 @@ def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
             raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
         seen.add(key.value)
     loader.flatten_mapping(node)
-    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+    values = {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+    merged = values.pop(DEEP_MERGE, None)
+    if merged is None:
+        return values
+    for part in merged if isinstance(merged, list) else [merged]:
+        if not isinstance(part, dict):
+            raise yaml.constructor.ConstructorError(None, None, f"{DEEP_MERGE} merges mappings", node.start_mark)
+        values = _deeply_merged(values, part, node)
+    return values
+
+
+def _deeply_merged(own: dict[Any, Any], other: dict[Any, Any], node: Any) -> dict[Any, Any]:
+    """`own` with what `other` has besides: mappings are merged, lists go on, and else `own` counts."""
+    both = {**other, **own}
+    for key in own.keys() & other.keys():
+        mine, theirs = own[key], other[key]
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            both[key] = _deeply_merged(mine, theirs, node)
+        elif isinstance(mine, list) and isinstance(theirs, list):
+            if len(mine) + len(theirs) > MAX_MERGED:
+                raise yaml.constructor.ConstructorError(None, None, f"{DEEP_MERGE}: list too long", node.start_mark)
+            both[key] = mine + theirs
+    return both
 
 
 def _represent(dumper: Any, value: dict[Any, Any]) -> yaml.Node:

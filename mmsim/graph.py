@@ -31,6 +31,7 @@ class Provenance:
     stages: str = ""  # declared, option, inferred
     software: str = ""  # torch 2.13.0
     symbols: tuple[tuple[str, str], ...] = ()  # symbol -> "1, 2, 3: polynomial" or why it is not one
+    sizes: tuple[tuple[str, int], ...] = ()  # the values of symbols that are concrete
     unknown_ops: tuple[tuple[str, int], ...] = ()  # let through by --allow-unknown, with their counts
     notes: tuple[str, ...] = ()
 
@@ -79,8 +80,10 @@ class Graph:
                 raise InputError(f"no size {name} in this graph: it has {', '.join(sorted(self.symbols)) or 'none'}")
             if value < 1:
                 raise InputError(f"{name}={value} must be positive")
+        given = tuple(sorted((dict(self.provenance.sizes) | sizes).items()))
         return replace(
             self,
+            provenance=replace(self.provenance, sizes=given),
             layers=tuple(layer.at(**sizes) for layer in self.layers),
             inputs=tuple(tensor.at(**sizes) for tensor in self.inputs),
             outputs=tuple(tensor.at(**sizes) for tensor in self.outputs),
@@ -117,6 +120,11 @@ class Graph:
     def symbols(self) -> frozenset[str]:
         """The open sizes, such as ``B``."""
         return frozenset(name for layer in self.layers for name in layer.symbols)
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size, where it is concrete; None where it is open or unknown."""
+        return dict(self.provenance.sizes).get("B")
 
     @cached_property
     def _problems(self) -> dict[int, tuple[Problem, ...]]:

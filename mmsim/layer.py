@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, TypeAlias, cast, get_args
 
 from mmsim.errors import InputError
@@ -183,6 +184,7 @@ def _attr_at(value: Attr, sizes: dict[str, Size]) -> Attr:
     return value.at(**sizes) if isinstance(value, Polynomial) else value
 
 
+@lru_cache(maxsize=4096)
 def op_kind(op: str) -> str:
     """The op's last name without overload and in-place underscore; dunder names stay whole."""
     parts = op.split(".")

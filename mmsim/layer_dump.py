@@ -42,6 +42,7 @@ class _ProvenanceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     stages: str = ""
     software: str = ""
     symbols: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     unknown_ops: dict[str, int] = {}
     notes: list[str] = []
 
@@ -88,6 +89,7 @@ def to_record(graph: Graph) -> dict[str, Any]:
             "stages": provenance.stages,
             "software": provenance.software,
             "symbols": dict(provenance.symbols),
+            **({"sizes": dict(provenance.sizes)} if provenance.sizes else {}),
             "unknown_ops": dict(provenance.unknown_ops),
             "notes": list(provenance.notes),
         },
@@ -144,6 +146,7 @@ def from_record(value: Any, *, file: str) -> Graph:
             stages=provenance.stages,
             software=provenance.software,
             symbols=tuple(provenance.symbols.items()),
+            sizes=tuple(provenance.sizes.items()),
             unknown_ops=tuple(provenance.unknown_ops.items()),
             notes=tuple(provenance.notes),
         ),

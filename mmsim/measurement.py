@@ -97,6 +97,11 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stages: dict[str, str] = {}
     only: str | None = None  # the one stage that was measured
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this is a model of the user's own: a program or a factory, not a workload's name."""
+        return not self.network.isidentifier()
+
 
 class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Kernels of one pass as the profiler saw them, in device seconds; `layers_s` are kernels alone, no gaps.
@@ -203,7 +208,9 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrent: Concurrent | None = None
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
+    mark_s: float = 0.0  # on a GPU: taken off each layer, for what a mark costs beyond its own events
     cache: Literal["warm", "cold"] = "warm"
+    graph: dict[str, Any] | None = None  # the layer dump of a model of one's own: a file names no program to run
     pace_s: dict[str, float] = {}  # of a CPU: what a few programs took just then, to hold against its calibration
     notes: list[str] = []
 
@@ -269,8 +276,7 @@ def dump(measurement: Measurement, path: str | Path) -> Path:
 def to_record(measurement: Measurement) -> dict[str, Any]:
     """The plain values of a measurement file, figures to four digits."""
     record = msgspec.to_builtins(measurement)
-    rounded: dict[str, Any] = _rounded(record)
-    return rounded
+    return {key: value if key == "graph" else _rounded(value) for key, value in record.items()}
 
 
 def _rounded(value: Any) -> Any:

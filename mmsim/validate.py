@@ -16,7 +16,7 @@ from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.gpu import attention, convolution, host, vector
 from mmsim.gpu.machine import Machine, machine
-from mmsim.gpu.products import gemm, missing
+from mmsim.gpu.products import gemm
 from mmsim.kernel_table import COLUMNS, MEASURED, ROTATION, KernelMode
 
 Row: TypeAlias = dict[str, float]
@@ -179,7 +179,7 @@ Predict: TypeAlias = Callable[[Machine, str, Row, str], tuple[float, float]]
 
 def _resident(where: Machine, size: float, times: float) -> float:
     """The share of a benchmark's operands that it does not find in L2 the next time."""
-    return float(missing(np.array(times * size), where.device.l2_resident_bytes))
+    return vector.lost(times * size, where.device.l2_resident_bytes)
 
 
 def _gemm(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
@@ -209,10 +209,10 @@ def _conv(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
         unfused_host_s=host.UNFUSED * where.device.host.dispatch_s,
     )  # fmt: skip
     unfused = any(kernel.name.startswith(convolution.UNFUSED_NAME) for kernel in found)
-    return sum(kernel.device_s for kernel in found), host.CONVOLUTION_ALONE + unfused * host.UNFUSED
+    return sum(kernel.device_s for kernel in found), host.calls("conv2d") + unfused * host.UNFUSED
 
 
-ZEROS = 0.437
+ZEROS = 0.402
 """The share of a product's energy left on zeros, which these tables were measured on: no multiplier or operand toggles,
 instructions are still issued. Fitted on 30 % of the convolution rows of the T4, which reaches its power limit."""
 

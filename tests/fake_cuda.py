@@ -1,8 +1,10 @@
-"""A GPU played by the CPU: the calls of `torch.cuda` and NVML that mmsim makes, after PyTorch's documentation.
+"""A GPU played by the CPU: the calls of `torch.cuda` and NVML that mmsim makes, after the sources of PyTorch 2.11.
 
 Tensors stay on the CPU. Events read a clock of this module; a CUDA graph keeps the events that were recorded
-while it was captured, and a replay records them anew, 10 us apart. A second capture at a time, a wait while
-capturing, and a time between events that were never recorded are errors, as they are on a GPU.
+while it was captured, and a replay records them anew, 10 us apart. What a GPU refuses is refused: a time between
+events that were never recorded, or that the host has not waited for (c10/cuda/CUDAEvent.h); a capture within another,
+on the default stream, or of what was not warmed up on a side stream; in a capture a wait, an op whose result the host
+needs, a replay. A capture that such a thing broke cannot be ended, and leaves its stream behind (torch/cuda/graphs.py).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmsim.measure import built, kernels, subject
 
@@ -34,46 +37,76 @@ class Machine:
 
     def __init__(self) -> None:
         self.capturing: Graph | None = None
-        self.stream = Stream()
+        self.stream = self.default = Stream()
+        self.waiting: list[Event] = []  # recorded since the host last waited
+        self.warmed = False  # something ran on a side stream
         self.full = False  # the next capture runs out of memory
         self.refuses = False  # the next capture fails
+
+    def synchronize(self) -> None:
+        self.refuse("synchronize")
+        for event in self.waiting:
+            event.done = True
+        self.waiting.clear()
+
+    def refuse(self, what: str) -> None:
+        """Break the capture that is underway."""
+        if self.capturing is not None:
+            self.capturing.broken = True
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing: {what}")
 
 
 class Event:
     machine: Machine
 
     def __init__(self, enable_timing: bool = False, external: bool = False) -> None:
-        self.timed, self.external, self.at = enable_timing, external, None
+        self.timed, self.external, self.at, self.done = enable_timing, external, None, False
 
     def record(self, stream: Stream | None = None) -> None:
         assert stream is None or isinstance(stream, Stream)
         graph = self.machine.capturing
-        if graph is not None:
-            if not self.external:
-                raise RuntimeError("an event of another stream cannot be waited for in a capture")
-            graph.events.append(self)
-        else:
-            self.at = time.perf_counter()
+        if graph is None:
+            self._now(time.perf_counter())
+            return
+        assert stream in (None, self.machine.stream), "a stream outside the capture"
+        assert self.external, "an event that no replay records: its time cannot be asked for"
+        graph.events.append(self)
+
+    def _now(self, at: float) -> None:
+        self.at, self.done = at, False
+        self.machine.waiting.append(self)
 
     def elapsed_time(self, end: Event) -> float:
         if not (self.timed and end.timed):
             raise ValueError("Both events must be created with argument 'enable_timing=True'.")
         if self.at is None or end.at is None:
             raise ValueError("Both events must be recorded before calculating elapsed time.")
+        if not (self.done and end.done):
+            raise RuntimeError("Both events must be completed before calculating elapsed time.")
         return (end.at - self.at) * 1e3
 
 
 class Graph:
     def __init__(self) -> None:
         self.events: list[Event] = []
-        self.captured = False
+        self.captured = self.broken = False
 
     def replay(self) -> None:
         assert self.captured, "called before capture_end"
+        Event.machine.refuse("replay")
         now = time.perf_counter()
         for index, event in enumerate(self.events):
-            event.at = now + index * STEP_S
+            event._now(now + index * STEP_S)
         time.sleep(len(self.events) * STEP_S)
+
+
+class Capturing(TorchDispatchMode):
+    """No op whose result the host needs."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._opname in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal"):
+            Event.machine.refuse(func._opname)
+        return func(*args, **(kwargs or {}))
 
 
 def install(patch: pytest.MonkeyPatch) -> Machine:
@@ -82,31 +115,34 @@ def install(patch: pytest.MonkeyPatch) -> Machine:
 
     @contextmanager
     def graph(captured: Graph) -> Iterator[None]:
-        if machine.full:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        assert machine.capturing is None
+        machine.synchronize()
+        assert machine.warmed, "what is captured must have run on a side stream"
         before, machine.stream, machine.capturing = machine.stream, Stream(), captured
-        yield
-        machine.capturing = None
-        if machine.refuses:  # leaves its stream behind, as torch 2.11 does
-            raise RuntimeError("CUDA error: operation failed due to a previous error during capture\nmore")
-        machine.stream, captured.captured = before, True
+        captured.broken = machine.refuses
+        try:
+            with Capturing():
+                if machine.full:
+                    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+                yield
+        finally:
+            machine.capturing = None
+            if captured.broken:
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture\nmore")
+            machine.stream, captured.captured = before, True
 
     @contextmanager
     def stream(used: Stream) -> Iterator[None]:
-        before, machine.stream = machine.stream, used
-        yield
-        machine.stream = before
-
-    def synchronize() -> None:
-        if machine.capturing is not None:
-            raise RuntimeError("operation not permitted when stream is capturing")
+        before, machine.stream, machine.warmed = machine.stream, used, True
+        try:
+            yield
+        finally:
+            machine.stream = before
 
     found = SimpleNamespace(name="NVIDIA H200", total_memory=150 << 30, L2_cache_size=L2_BYTES, uuid="abc")
     calls: dict[str, Any] = {
         "is_available": lambda: True,
-        "synchronize": synchronize,
-        "empty_cache": lambda: None,
+        "synchronize": machine.synchronize,
+        "empty_cache": lambda: machine.refuse("empty_cache"),
         "current_stream": lambda: machine.stream,
         "set_stream": lambda used: setattr(machine, "stream", used),
         "get_device_properties": lambda device: found,

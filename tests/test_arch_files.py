@@ -298,11 +298,26 @@ ART: {tables: [{name: "system.glb[1..1]", area: 10}, {name: "x.mac[1..168]", are
         tables.with_tables(arch, {"DRAM": {}, "glb": {}})
 
 
-def test_a_gate_governs_what_follows_the_node_that_has_it() -> None:
+def test_a_gate_is_a_level_by_name() -> None:
+    """``has_power_gating`` alone changes nothing: Timeloop's front end writes no gate for it."""
     arch = timeloop.parse(timeloop_file("type: LPDDR4", "type: LPDDR4, has_power_gating: true"), file="t.yaml")
-    assert [node.power_gated_at for node in arch.storages] == ["", "", "glb", "glb"]
-    with pytest.raises(InputError, match="unknown memory 'L7'"):
+    assert {node.power_gated_at for node in arch.storages} == {""}
+    arch = timeloop.parse(timeloop_file("min_utilization: 0.1", "power_gated_at: DRAM"), file="t.yaml")
+    assert "DRAM" in {node.power_gated_at for node in arch.storages}
+    with pytest.raises(InputError, match="unknown level 'L7'"):
         timeloop.parse(timeloop_file("min_utilization: 0.1", "power_gated_at: L7"), file="t.yaml")
+
+
+def test_top_level_keys_by_their_parts() -> None:
+    """As the front end reads them: a key with ``ignore`` is left out, a longer one with ``components`` is that one."""
+    assert timeloop.keyed({"compound_components": 1, "map_constraints": 2, "base_ignore": 3}) == {
+        "components": 1,
+        "constraints": 2,
+    }
+    with pytest.raises(InputError, match="compound_components: components stands twice"):
+        timeloop.keyed({"components": 1, "compound_components": 2})
+    with pytest.raises(InputError, match="sparse: not supported"):
+        timeloop.keyed({"sparse": 1})
 
 
 def test_vector_access_energy_goes_before_the_table() -> None:

@@ -77,6 +77,16 @@ def test_list_needs_no_torch() -> None:
     assert len(json.loads(done.stdout)["workloads"]) == 9
 
 
+def test_a_dump_of_one_batch_is_run_at_that_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    four = str(dump(toy().at(B=4), tmp_path / "four.json"))
+    assert answer(monkeypatch, capsys, "run", four, "--arch", "t4")["batch"] == 4
+    assert answer(monkeypatch, capsys, "trace", four)["batch"] == 4
+    assert mmsim(monkeypatch, "run", four, "--arch", "t4", "--batch", "16") == 2
+    assert "it is of batch 4 alone" in capsys.readouterr().err
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "verb": (["rn"], "did you mean run?"),
     "option": (["run", "DUMP", "--arc", "x"], "--arc"),

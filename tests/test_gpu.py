@@ -47,7 +47,9 @@ def test_peaks_are_the_data_sheets(name: str) -> None:
 def test_a_product_is_never_faster_than_the_machine(name: str, dtype: str, m: int, n: int, k: int) -> None:
     where = machine(load(name))
     kernel = gemm(m, n, k, 1, dtype, where, cold=(1.0, 1.0, 1.0))
-    assert kernel.device_s > m * n * k / fma_peak(where, dtype)
+    share = where.device.tensor_share if where.has_tensor(dtype) else where.device.cuda_share
+    boost = max(1.0, share)  # a GeForce board runs beyond the data sheet's clock, and its share says so
+    assert kernel.device_s > m * n * k / (boost * fma_peak(where, dtype))
     assert kernel.device_s > kernel.dram_bytes / where.dram_peak_bytes_per_s
     assert kernel.flops == 2 * m * n * k
 

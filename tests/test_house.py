@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     ("errors", "_yaml"),
+    ("templates",),
     ("files", "size"),
     ("layer", "problem", "arch", "solution"),
     ("ops", "nest", "gpu", "cpu", "energy"),

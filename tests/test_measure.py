@@ -17,7 +17,9 @@ from mmsim import cli, measurement
 from mmsim.errors import InputError
 from mmsim.measure import marks
 from mmsim.measure.clock import CpuClock
-from mmsim.measure.session import Options, Rule, measure, parts
+from mmsim.measure.parts import parts
+from mmsim.measure.rule import Rule
+from mmsim.measure.session import Options, measure
 from mmsim.measure.subject import Subject, prepare, subject_of
 from mmsim.measurement import Measurement, Source, spread
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,15 +12,18 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import fx, nn
 
 from mmsim import cli, measurement
 from mmsim.errors import InputError
-from mmsim.measure import counters, energy, machine, programs, subject, sweep
-from mmsim.measure.clock import CudaClock
+from mmsim.measure import counters, energy, machine, programs, session, subject, sweep
+from mmsim.measure.clock import CudaClock, Pass, excess
 from mmsim.measure.details import detailed
 from mmsim.measure.kernels import profile
-from mmsim.measure.session import Options, Rule, measure
+from mmsim.measure.rule import Rule
+from mmsim.measure.session import Options, measure
 from mmsim.measure.subject import Subject, prepare, subject_of
 from mmsim.measurement import Measurement, Source
 from mmsim.workloads import names
@@ -117,6 +121,33 @@ def test_events_are_used_again_in_the_next_pass(gpu: fake_cuda.Machine) -> None:
     assert len(clock._events) == 6
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0, 30))
+def test_what_is_taken_off_makes_the_layers_as_long_as_the_whole(spans: list[float], whole: float) -> None:
+    each = excess(spans, whole)
+    left = sum(max(0.0, span - each) for span in spans)
+    assert left == pytest.approx(min(whole, sum(spans)), abs=1e-9)
+
+
+def test_marks_that_slow_a_pass_are_taken_off_its_layers() -> None:
+    """A third of 15 us each, of which one layer has only 2: 5 + 3 + 0 are the 8 us of the pass without marks."""
+    passes = [session._Passes(([10e-6, 8e-6, 2e-6], [1e-6] * 3), Pass(8e-6, 9e-6))] * 3
+    settled, mark_s = session._settled(passes, "cuda")
+    assert mark_s == pytest.approx(5e-6) and settled[0].layers is not None
+    assert settled[0].layers[0] == pytest.approx([5e-6, 3e-6, 0.0]) and settled[0].layers[1] == [1e-6] * 3
+    assert session._settled(passes, "cpu") == (passes, 0.0)
+
+
+def test_a_wait_that_was_not_seen_in_tracing_breaks_the_capture_by_name(gpu: fake_cuda.Machine) -> None:
+    class Waits(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x.sum().item()
+
+    network = prepare(Waits(), {"x": torch.ones(4)}, {"": "head"}, "float32", torch.device("cpu"))
+    with pytest.raises(InputError, match=r"cannot be captured as a CUDA graph: .* during capture"):
+        programs.captured(lambda: network.captured(*network.inputs), CUDA)
+    gpu.synchronize()
+
+
 def test_a_failed_capture_is_one_line_and_leaves_the_stream_as_it_was(gpu: fake_cuda.Machine) -> None:
     before, gpu.refuses = gpu.stream, True
     with pytest.raises(InputError, match=r"cannot be captured as a CUDA graph: CUDA error: .* during capture$"):
@@ -191,6 +222,20 @@ def test_what_fails_is_left_out_with_its_reason(gpu: fake_cuda.Machine, monkeypa
         "memory", "kernels", "energy", "streams", "counters",
     ]  # fmt: skip
     assert all(note.endswith("RuntimeError: no CUPTI here and more") for note in found.notes)
+
+
+def test_a_profiler_that_sees_no_kernel_is_said_not_taken_for_zeros(
+    gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmsim.measure.kernels.record", lambda *_, **__: [])
+    found = measured(two_encoders())
+    assert found.kernels is None and found.notes == ["kernels not measured: the profiler saw no kernel"]
+
+
+def test_long_passes_do_not_pile_up_while_energy_is_read(gpu: fake_cuda.Machine) -> None:
+    """Passes of 60 ms: the device is waited for after each, however fast the host could launch them."""
+    found = energy.energy(lambda: time.sleep(0.06), CUDA)
+    assert found and found.passes <= 3
 
 
 def test_one_stage_that_fails_alone_leaves_the_others(gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch) -> None:

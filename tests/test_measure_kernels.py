@@ -11,7 +11,7 @@ from torch import nn
 from mmsim.errors import InputError
 from mmsim.measure import kernels, marks, streams
 from mmsim.measure.kernels import Launch, annotated, kernel_class, mapped, record, summed
-from mmsim.measure.session import Rule
+from mmsim.measure.rule import Rule
 from mmsim.measure.subject import Subject, prepare
 
 CPU = torch.device("cpu")

@@ -12,7 +12,8 @@ import torch
 from mmsim import cli
 from mmsim.errors import InputError
 from mmsim.measure import sweep
-from mmsim.measure.session import Options, Rule, measure
+from mmsim.measure.rule import Rule
+from mmsim.measure.session import Options, measure
 from mmsim.measure.subject import prepare
 from mmsim.measure.sweep import Planned
 from mmsim.measurement import Measurement, load

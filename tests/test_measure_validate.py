@@ -299,3 +299,55 @@ def test_a_users_own_model_in_two_commands(
     (found,) = json.loads(capsys.readouterr().out)["files"]
     assert found["network"]["measured_s"] > 0 and found["network"]["predicted_s"] > 0
     assert len(found["stages"]) == 1
+
+
+ROUTED = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gate, self.experts = nn.Linear(16, 4), nn.ModuleList(nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, x):
+        chosen, out = self.gate(x).argmax(-1), torch.zeros_like(x)
+        for i, expert in enumerate(self.experts):
+            if (rows := torch.where(chosen == i)[0]).numel():
+                out[rows] = expert(x[rows])
+        return out
+
+def build():
+    return Net(), {"x": torch.randn(3, 16)}
+"""
+
+
+def test_a_network_that_takes_its_way_by_its_activations_is_validated_on_the_way_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "routed.py").write_text(ROUTED)
+    out = str(tmp_path / "routed.json")
+    quick = ("--repeats", "3", "--seconds", "0.2", "--threads", "1", "--batch", "7", "-o", out)
+    for command in (
+        ("measure", f"{tmp_path}/routed.py:build", *quick),
+        ("validate", "network", out, "--arch", "host_cpu", "--json"),
+    ):
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["mmsim", *command])
+        assert cli._run() == 0
+    graph = measurement.load(out).graph
+    assert graph is not None and graph["provenance"]["route"] == "recorder-real"
+    (found,) = json.loads(capsys.readouterr().out)["files"]
+    assert found["network"]["predicted_s"] > 0
+
+
+def test_a_file_never_names_a_program_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('run')\n")
+    for network in (f"{tmp_path}/evil.py:build", "os:abort", "../evil.pt2"):
+        measured = msgspec.structs.replace(as_predicted(1, 1.0), source=Source(network))
+        path = str(measurement.dump(measured, tmp_path / "m.json"))
+        monkeypatch.setattr(sys, "argv", ["mmsim", "validate", "network", path, "--arch", "host_cpu"])
+        assert cli._run() == 2
+        assert "graph: holds no graph of a model of one's own" in capsys.readouterr().err

@@ -264,6 +264,40 @@ def test_a_size_has_a_value_or_stays_open(user_file: str) -> None:
         trace_source(spec, inputs=INPUTS, knobs={"L": 3}, symbols={"L": 4})
 
 
+ROWS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.each = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return torch.stack([self.each(row) for row in x])  # a call for every row: no polynomial in the batch
+
+def build():
+    return Net(), {"x": torch.randn(3, 8)}
+"""
+
+
+def test_a_network_of_one_batch_is_traced_at_the_batch_that_is_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "rows.py"
+    file.write_text(ROWS)
+    for inputs in (None, {"x": "Bx8"}):
+        graph = trace_source(f"{file}:build", inputs=inputs, batch=5)
+        assert (graph.batch, graph.macs, len(graph.symbols)) == (5, 5 * 64, 0)
+    assert trace_source(f"{file}:build").batch == 3, "the batch of its own inputs"
+    assert trace_source(f"{file}:build", inputs={"x": "Bx8"}).batch == 2
+
+
+def test_a_factory_draws_the_same_inputs_every_time(tmp_path: Path) -> None:
+    file = tmp_path / "rows.py"
+    file.write_text(ROWS)
+    first, second = (load_model(f"{file}:build").inputs["x"] for _ in range(2))
+    assert torch.equal(first, second)
+
+
 def test_a_workloads_knob_as_a_symbol() -> None:
     graph = trace_source("av_mnist", fusion="concat", symbols={"channels": 6})
     assert graph.symbols == {"B", "channels"}

@@ -38,12 +38,16 @@ TEXT = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 64, "num_hidd
 VISION = {**{k: v for k, v in TEXT.items() if k != "vocab_size"}, "image_size": 32, "patch_size": 8}
 
 
+BASE = {"Albert": {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}}
+"""The base size, where a configuration's defaults are another's."""
+
+
 def _bert(name: str) -> Entry:
     def build(small: bool) -> nn.Module:
         import transformers as t
 
         config = getattr(t, f"{name}Config")(
-            **({**TEXT, "embedding_size": 16} if name == "Albert" else TEXT) if small else {}
+            **({**TEXT, "embedding_size": 16} if name == "Albert" else TEXT) if small else BASE.get(name, {})
         )
         return getattr(t, f"{name}Model")(config)
 
@@ -163,7 +167,7 @@ def _whisper(small: bool) -> nn.Module:
 def _whisper_inputs(small: bool, b: int) -> dict[str, Any]:
     return {
         "input_features": torch.randn(b, 8 if small else 80, 100 if small else 3000),
-        "decoder_input_ids": ids(b, 8),
+        "decoder_input_ids": ids(b, 8 if small else 16),
     }
 
 
@@ -190,10 +194,14 @@ def _llava(small: bool) -> nn.Module:
 
 
 def _llava_inputs(small: bool, b: int) -> dict[str, Any]:
-    count, token = (16, 4) if small else (576, 32000)
-    text = ids(b, count + 16)
+    count, token, words = (16, 4, 16) if small else (576, 32000, 32)
+    text = ids(b, count + words)
     text[:, 2 : 2 + count] = token
-    return {"input_ids": text, "pixel_values": pixels(b, 32 if small else 336), "attention_mask": ones(b, count + 16)}
+    return {
+        "input_ids": text,
+        "pixel_values": pixels(b, 32 if small else 336),
+        "attention_mask": ones(b, count + words),
+    }
 
 
 def _qwen2vl(small: bool) -> nn.Module:
@@ -217,14 +225,15 @@ def _qwen2vl(small: bool) -> nn.Module:
 
 
 def _qwen2vl_inputs(small: bool, b: int) -> dict[str, Any]:
-    side = 8 if small else 32  # patches of one image; 2 x 2 of them are one token
+    side = 8 if small else 16  # patches of one image, 224 pixels; 2 x 2 of them are one token
     count = side * side // 4
-    text = ids(b, count + 12)
+    length = count + 20
+    text = ids(b, length)
     text[:, 2] = 2
     text[:, 3 : 3 + count] = 4
     return {
         "input_ids": text, "pixel_values": torch.randn(b * side * side, 3 * 2 * 14 * 14),
-        "image_grid_thw": torch.tensor([[1, side, side]] * b), "attention_mask": ones(b, count + 12),
+        "image_grid_thw": torch.tensor([[1, side, side]] * b), "attention_mask": ones(b, length),
         "mm_token_type_ids": (text == 4).long(),
     }  # fmt: skip
 
@@ -271,8 +280,9 @@ def _clap(small: bool) -> nn.Module:
 
 
 def _clap_inputs(small: bool, b: int) -> dict[str, Any]:
+    length = 16 if small else 32
     return {
-        "input_ids": ids(b, 16), "attention_mask": ones(b, 16),
+        "input_ids": ids(b, length), "attention_mask": ones(b, length),
         "input_features": torch.randn(b, 1, 1001, 64), "is_longer": torch.zeros(b, 1, dtype=torch.bool),
     }  # fmt: skip
 
@@ -321,10 +331,14 @@ def _blip2(small: bool) -> nn.Module:
 
 
 def _blip2_inputs(small: bool, b: int) -> dict[str, Any]:
-    count, token = (4, 4) if small else (32, 50265)
-    text = ids(b, count + 8)
+    count, token, words = (4, 4, 8) if small else (32, 50265, 16)
+    text = ids(b, count + words)
     text[:, :count] = token
-    return {"pixel_values": pixels(b, 32 if small else 224), "input_ids": text, "attention_mask": ones(b, count + 8)}
+    return {
+        "pixel_values": pixels(b, 32 if small else 224),
+        "input_ids": text,
+        "attention_mask": ones(b, count + words),
+    }
 
 
 def _perceiver_text(small: bool) -> nn.Module:
@@ -389,7 +403,7 @@ ZOO: dict[str, Entry] = {
     "qwen2vl": Entry(_qwen2vl, _qwen2vl_inputs),
     "qwen25vl": Entry(_qwen25vl, _qwen2vl_inputs),
     "clap": Entry(_clap, _clap_inputs),
-    "bridgetower": Entry(_bridgetower, lambda s, b: _image_text(s, b, 288, 50)),
+    "bridgetower": Entry(_bridgetower, lambda s, b: _image_text(s, b, 288, 40)),
     "blip2": Entry(_blip2, _blip2_inputs),
     "perceiver_text": Entry(
         _perceiver_text,

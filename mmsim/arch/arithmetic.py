@@ -24,6 +24,14 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
 }
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ceil": math.ceil,
     "floor": math.floor,
@@ -44,7 +52,7 @@ def number(value: object, variables: Mapping[str, Number] | None = None) -> Numb
 
     Raises `InputError` for anything else; the caller adds file and field.
 
-    >>> number("16 * 2**10"), number("word // 8", {"word": 16}), number("1e9")
+    >>> number("16 * 2**10"), number("word // 8 if word > 8 else 1", {"word": 16}), number("1e9")
     (16384, 2, 1000000000.0)
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
@@ -90,7 +98,13 @@ def _value(node: ast.expr, variables: Mapping[str, Number]) -> Any:
             return _BINARY[type(op)](_value(left, variables), _value(right, variables))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*(_value(arg, variables) for arg in args))
-    raise InputError("only numbers, names, + - * / // % ** and " + ", ".join(sorted(_FUNCTIONS)) + " may be used")
+        case ast.IfExp(test=ast.Compare(left=left, ops=[op], comparators=[right]), body=body, orelse=orelse) if (
+            type(op) in _COMPARISONS
+        ):
+            holds = _COMPARISONS[type(op)](_value(left, variables), _value(right, variables))
+            return _value(body if holds else orelse, variables)
+    known = ", ".join(sorted(_FUNCTIONS))
+    raise InputError(f"only numbers, names, + - * / // % **, {known} and x if a < b else y may be used")
 
 
 def _power(base: Number, exponent: Number) -> Number:

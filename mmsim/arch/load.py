@@ -36,8 +36,8 @@ def load(name_or_path: str | Path) -> Arch:
     if name in known:
         return _builtin(name)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-    raise InputError(f"unknown architecture {name!r}; {hint}, or give a path to a .yaml file")
+    hint = f"did you mean {' or '.join(near)}? Or" if near else f"known are {', '.join(known)}; or"
+    raise InputError(f"unknown architecture {name!r}; {hint} give a path to a .yaml file")
 
 
 def is_path(name: str) -> bool:

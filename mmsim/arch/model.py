@@ -75,7 +75,7 @@ class Storage:
     bandwidth_scale: Mapping[str, float] = field(default_factory=dict)  # data space -> bandwidth its words take
     fill_latency_cycles: int = 0  # of the network from above, once
     drain_latency_cycles: int = 0
-    power_gated_at: str = ""  # the memory or fan-out whose idle instances switch these off; none: each for itself
+    power_gated_at: str = ""  # `level_name` of what switches these off when it is idle; none: each for itself
     constraints: Constraints = Constraints()
     attributes: Mapping[str, object] = field(default_factory=dict)  # what Accelergy sees: technology, type, n_banks ...
     source: str = ""
@@ -83,7 +83,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Fanout:
-    """Everything below stands `mesh_x` x `mesh_y` times; Timeloop calls this level ``inter_<name>_spatial``."""
+    """Everything below stands `mesh_x` x `mesh_y` times."""
 
     name: str
     mesh_x: int = 1
@@ -122,6 +122,15 @@ class VectorUnit:
 
 
 Node: TypeAlias = Storage | Fanout | Compute
+
+
+def level_name(node: Node) -> str:
+    """What Timeloop's mappings and statistics call a node; a fan-out has a level of its own there.
+
+    >>> level_name(Fanout("PE"))
+    'inter_PE_spatial'
+    """
+    return f"inter_{node.name}_spatial" if isinstance(node, Fanout) else node.name
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,18 @@ from mmsim import files
 from mmsim.arch.arithmetic import number
 from mmsim.arch.attributes import check_instances, evaluated, mapping_of, positive
 from mmsim.arch.constraints import parse_constraints
-from mmsim.arch.model import Arch, Compute, Node, Storage
+from mmsim.arch.model import Arch, Compute, Node, Storage, level_name
 from mmsim.arch.tables import parse_art, parse_ert, with_tables
 from mmsim.arch.timeloop_node import Leaf, nodes_of, user_energy
 from mmsim.errors import InputError
 
+MAX_LEAVES = 256
 BRANCHES = ("Hierarchical", "Parallel", "Pipelined")
 TOP_KEYS = {
     "architecture", "constraints", "variables", "components", "ERT", "ART",
-    "problem", "mapping", "mapper", "mapspace", "globals",
+    "problem", "mapping", "mapper", "mapspace", "globals", "dumped_by_timeloop_front_end",
 }  # fmt: skip
+PART_KEYS = ("components", "constraints", "mapping", "globals")  # a longer key with one of these in it is that key
 LEAF_KEYS = {"!", "name", "attributes", "spatial", "constraints"}
 COMPONENT_KEYS = LEAF_KEYS | {"class", "subclass", "required_actions", "area_scale", "energy_scale", "enabled"}
 
@@ -33,6 +36,29 @@ COMPONENT_KEYS = LEAF_KEYS | {"class", "subclass", "required_actions", "area_sca
 def is_timeloop(value: object) -> bool:
     """Whether these values look like a Timeloop v0.4 file with an architecture."""
     return isinstance(value, dict) and "architecture" in value
+
+
+def keyed(value: dict[Any, Any]) -> dict[str, Any]:
+    """The top-level keys of a file under the names that `TOP_KEYS` has, as Timeloop's front end finds them.
+
+    Raises `InputError` for an unknown key, and for two that mean the same.
+
+    >>> keyed({"compound_components": 1, "base_ignore": 2})
+    {'components': 1}
+    """
+    found: dict[str, Any] = {}
+    for key, part in value.items():
+        if isinstance(key, str) and "ignore" in key:
+            continue
+        name = str(key)
+        if name not in TOP_KEYS:
+            name = next((part_key for part_key in PART_KEYS if part_key in name), name)
+        if name not in TOP_KEYS:
+            raise InputError("not supported", field=name)
+        if name in found:
+            raise InputError(f"{name} stands twice", field=str(key))
+        found[name] = part
+    return found
 
 
 def read(path: str | Path) -> Arch:
@@ -53,25 +79,24 @@ def parse(value: object, *, file: str) -> Arch:
 
 
 def _arch(value: object, name: str) -> Arch:
-    top = mapping_of(value, "", TOP_KEYS)
+    top = keyed(mapping_of(value, "", None))
     if isinstance(top.get("architecture"), dict) and "subtree" in top["architecture"]:
         raise InputError("an architecture of v0.3; mmsim reads v0.4, with nodes", field="architecture.subtree")
     tree = mapping_of(top.get("architecture"), "architecture", {"version", "nodes", "!"})
     if str(tree.get("version", "0.4")) not in ("0.4", "0.40"):
         raise InputError(f"only version 0.4 is read, not {tree['version']}", field="architecture.version")
     variables = evaluated(mapping_of(top.get("variables"), "variables", None), {})
-    leaves = list(_leaves(tree.get("nodes"), "architecture.nodes", False, {}, variables))
+    leaves = list(islice(_leaves(tree.get("nodes"), "architecture.nodes", False, {}, variables), MAX_LEAVES + 1))
+    if len(leaves) > MAX_LEAVES:
+        raise InputError(f"more than {MAX_LEAVES} containers and components", field="architecture.nodes")
     names = [leaf.name for leaf in leaves]
     for i, name_here in enumerate(names):
         if name_here in names[:i]:
             raise InputError(f"the name {name_here!r} stands twice", field="architecture.nodes")
     extra = _targets(top.get("constraints"), names)
     nodes: list[Node] = []
-    gate, gates_next = "", False  # as in Timeloop's front end, a gate governs what follows the node that has it
     for leaf in leaves:
-        for node in nodes_of(leaf, extra.get(leaf.name, {})):
-            gate, gates_next = node.name if gates_next else gate, bool(leaf.attributes.get("has_power_gating", False))
-            nodes.append(_gated(node, gate))
+        nodes += map(_gated, nodes_of(leaf, extra.get(leaf.name, {})))
     _check_order(nodes)
     everywhere = {**variables, **leaves[-1].attributes}
     return Arch(
@@ -177,11 +202,11 @@ def _technology(attributes: Mapping[str, Any]) -> float:
     return nm
 
 
-def _gated(node: Node, gate: str) -> Node:
-    """A memory with the gate named by itself or set before it."""
+def _gated(node: Node) -> Node:
+    """A memory with the gate that it names; ``has_power_gating`` alone does nothing, as in Timeloop's front end."""
     if not isinstance(node, Storage):
         return node
-    at = node.attributes.get("power_gated_at", gate)
+    at = node.attributes.get("power_gated_at", "")
     if not isinstance(at, str):
         raise InputError("expected a name", field=f"{node.name}.power_gated_at")
     return replace(node, power_gated_at="" if at == node.name else at)
@@ -190,10 +215,10 @@ def _gated(node: Node, gate: str) -> Node:
 def _check_order(nodes: list[Node]) -> None:
     if not nodes or not isinstance(nodes[-1], Compute) or any(isinstance(node, Compute) for node in nodes[:-1]):
         raise InputError("the last node, and no other, must be a compute", field="architecture.nodes")
-    known = {node.name for node in nodes[:-1]}
+    known = {level_name(node) for node in nodes[:-1]}
     for node in nodes:
         if isinstance(node, Storage) and node.power_gated_at not in ("", *known):
-            raise InputError(f"unknown memory {node.power_gated_at!r}", field=f"{node.name}.power_gated_at")
+            raise InputError(f"unknown level {node.power_gated_at!r}", field=f"{node.name}.power_gated_at")
     if not isinstance(nodes[0], Storage):
         raise InputError("the first level must be a memory, with no fan-out above it", field="architecture.nodes")
     check_instances(nodes)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from mmsim.cli.output import answer, json_option, output_option
-from mmsim.cli.source import Source, source_options
+from mmsim.cli.source import Source, batch_option, concrete, source_options
 
 if TYPE_CHECKING:
     from mmsim.crosscheck import Answer, Crosscheck, Row
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @source_options
 @click.option("--arch", "architecture", required=True, metavar="NAME|FILE")
 @click.option("--backend", "names", multiple=True, help="builtin, timeloop or accelforge (default: all installed).")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@batch_option
 @click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Only this many problems, those with the most work.")
@@ -32,7 +33,7 @@ def command(
     source: Source,
     architecture: str,
     names: tuple[str, ...],
-    batch: int,
+    batch: int | None,
     dtype: str | None,
     objective: str,
     limit: int | None,
@@ -46,12 +47,11 @@ def command(
     own model. `mmsim doctor` says which back ends are installed.
     """
     from mmsim.arch import load
-    from mmsim.cli.run import concrete_graph
     from mmsim.crosscheck import crosscheck, mac_problems
     from mmsim.report import progress
 
     arch = load(architecture)
-    graph = concrete_graph(source.graph(), batch)
+    graph = concrete(source.graph(batch or 1), batch)
     graph = graph.cast(dtype) if dtype is not None else graph
     problems = mac_problems(graph, limit)
     with progress.bar("crosscheck", len(problems)) as step:
@@ -72,6 +72,8 @@ def record(found: Crosscheck, workload: str) -> dict[str, Any]:
                 "energy_j": total.energy_j,
                 "edp_js": total.edp,
                 "seconds": total.seconds,
+                "solved": total.solved,
+                "edp_ratio": total.edp_ratio if math.isfinite(total.edp_ratio) else None,
             }
             for total in found.totals
         },
@@ -138,16 +140,19 @@ def _tables(found: Crosscheck) -> None:
         [cells(row, answer) for row in found.rows for answer in row.answers],
     )
     solved = sum(row.comparable for row in found.rows)
+    first = found.backends[0]
     show(
-        f"Sums over the {solved} of {len(found.rows)} problems that all of them solved, as often as used",
-        ("back end", "cycles", "energy", "EDP [J s]", "seconds"),
+        f"Sums over the {solved} of {len(found.rows)} problems that all solved, as often as used",
+        ("back end", "solved", "cycles", "energy", "EDP [J s]", "seconds", f"EDP beside {first}'s, where both solved"),
         [
             (
                 t.backend,
+                f"{t.solved}",
                 f"{round(t.latency_s / found.arch.cycle_s):,}",
                 si(t.energy_j, "J"),
                 f"{t.edp:.4g}",
                 f"{t.seconds:.2f}",
+                f"{t.edp_ratio:.3f} x" if math.isfinite(t.edp_ratio) else "-",
             )
             for t in found.totals
         ],

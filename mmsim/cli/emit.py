@@ -8,13 +8,13 @@ from typing import Any, cast
 import click
 
 from mmsim.cli.output import answer, json_option
-from mmsim.cli.source import Source, source_options
+from mmsim.cli.source import Source, batch_option, concrete, source_options
 
 
 @click.command()
 @source_options
 @click.option("--arch", "architecture", required=True, metavar="NAME|FILE")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@batch_option
 @click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
 @click.option(
@@ -27,7 +27,7 @@ from mmsim.cli.source import Source, source_options
 def command(
     source: Source,
     architecture: str,
-    batch: int,
+    batch: int | None,
     dtype: str | None,
     objective: str,
     form: str,
@@ -42,12 +42,11 @@ def command(
     """
     from mmsim import files
     from mmsim.arch import load
-    from mmsim.cli.run import concrete_graph
     from mmsim.emit import folder
     from mmsim.energy import filled
 
     arch = filled(load(architecture))
-    graph = concrete_graph(source.graph(), batch)
+    graph = concrete(source.graph(batch or 1), batch)
     graph = graph.cast(dtype) if dtype is not None else graph
     index = folder.emit_graph(graph, arch, output, cast(Any, objective), form=form)
     rows = files.read_yaml(index)["problems"]

@@ -9,33 +9,27 @@ import click
 
 from mmsim.cli.output import answer, json_option
 
-FILE = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("architecture", metavar="ARCH")
-@click.option("--components", type=FILE, help="Compound components of your own, in Accelergy's v0.4 form.")
+@click.argument("inputs", metavar="ARCH", nargs=-1, required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, file_okay=False), help="Write ERT.yaml and ART.yaml here as well."
 )
 @json_option
-def command(architecture: str, components: Path | None, output: Path | None, as_json: bool) -> None:
+def command(inputs: tuple[str, ...], output: Path | None, as_json: bool) -> None:
     """pJ per action and area of every component of ARCH: its own figures, and component models for the rest.
 
-    A memory's read, write and update are one access to a row of `width` bits, leak is per cycle; the
-    tables are Accelergy's energy and area reference tables (ERT, ART).
+    A Timeloop v0.4 architecture may come in several files: compound components, variables, tables of
+    its own. A memory's read, write and update are one access to a row of `width` bits, leak is per
+    cycle; the tables are Accelergy's energy and area reference tables (ERT, ART).
     """
     from mmsim import files
-    from mmsim.arch import load
+    from mmsim.cli.inputs import read
     from mmsim.emit import accelergy
-    from mmsim.energy import compound, tables
 
-    arch = load(architecture)
-    classes = compound.parse(files.read_yaml(components), file=str(components)) if components else compound.Classes()
-    if architecture.endswith((".yaml", ".yml")):  # a Timeloop file may bring its own classes
-        own = compound.parse(files.read_yaml(architecture), file=architecture)
-        classes = compound.Classes({**own.by_name, **classes.by_name})
-    energy, area = tables(arch, classes)
+    parts = read(inputs, None, None)
+    arch = parts.machine()
+    energy, area = parts.tables(arch)
     ert, art = {"ERT": accelergy.ert(arch, energy)}, {"ART": accelergy.art(arch, area)}
     if output is not None:
         files.write_yaml(output / "ERT.yaml", ert)

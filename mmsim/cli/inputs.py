@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from mmsim.arch import timeloop as timeloop_arch
 from mmsim.arch.load import is_path
 from mmsim.arch.spec import is_spec
 from mmsim.arch.tables import parse_art, parse_ert, with_tables
-from mmsim.energy import compound, filled
+from mmsim.energy import compound, tables
+from mmsim.energy.tables import Area, Energy
 from mmsim.errors import InputError
 from mmsim.nest import mapping_file, problem_file
 from mmsim.nest.mapping import Mapping
@@ -46,19 +47,31 @@ class Parts:
         file = self.file("mapping")
         return mapping_file.parse(self.values["mapping"], arch, problem, file=file)
 
-    def architecture(self) -> Arch:
-        """The architecture with energies: of the tables given, else its own, else of the component models."""
+    def machine(self) -> Arch:
+        """The architecture with the tables given, else its own figures."""
         arch = self.arch or self._timeloop()
         ert = parse_ert(self.values, file=self.origin["ERT"]) if "ERT" in self.values else None
         art = parse_art(self.values, file=self.origin["ART"]) if "ART" in self.values else None
-        if ert is None:
-            file = self.origin.get("components", self.origin.get("architecture", arch.name))
-            own = compound.parse(self.values, file=file) if "components" in self.values else None
-            try:
-                arch = filled(arch, own)
-            except InputError as error:
-                raise InputError(f"{error.message}; or give --ert", file=file, field=error.field) from None
         return with_tables(arch, ert, art, file=self.origin.get("ERT"))
+
+    def tables(self, arch: Arch) -> tuple[Energy, Area]:
+        """The energies and areas of every component of `arch`, by the component models where it gives none."""
+        file = self.origin.get("components", self.origin.get("architecture", arch.name))
+        try:
+            return tables(arch, compound.parse(self.values, file=file))
+        except InputError as error:
+            raise InputError(error.message, file=file, field=error.field) from None
+
+    def architecture(self) -> Arch:
+        """The machine with every energy and area; of a table given, no more than it has."""
+        arch = self.machine()
+        if "ERT" in self.values:
+            return arch
+        try:
+            energy, area = self.tables(arch)
+        except InputError as error:
+            raise InputError(f"{error.message}; or give --ert", file=error.file, field=error.field) from None
+        return replace(arch, energy_pj=energy, area_um2=area)
 
     def _timeloop(self) -> Arch:
         file = self.file("architecture")
@@ -102,10 +115,10 @@ def _keyed(value: object, file: str) -> dict[str, Any]:
         raise InputError("expected keys such as architecture, problem or mapping", file=file)
     if "shape" in value:
         return {"problem": value}
-    for key in value:
-        if key not in timeloop_arch.TOP_KEYS:
-            raise InputError("not supported", file=file, field=str(key))
-    return value
+    try:
+        return timeloop_arch.keyed(value)
+    except InputError as error:
+        raise InputError(error.message, file=file, field=error.field) from None
 
 
 def _added(values: dict[str, Any], key: str, part: object, file: str, origin: dict[str, str]) -> Any:

@@ -97,7 +97,8 @@ def _note(measured: Measurement) -> str:
     def figure(spread: Spread) -> str:
         return f"{si(spread.median, 's')} +- {percent(spread.relative)}"
 
-    layers = f"sum of layers {si(measured.layers_s.median, 's')} ({100 * measured.overhead:+.1f} %)"
+    layers = f"sum of layers {si(measured.layers_s.median, 's')} ({100 * measured.overhead:+.1f} %"
+    layers += f", {si(measured.mark_s, 's')} a mark taken off)" if measured.mark_s else ")"
     layers = layers if measured.layers else "layers not timed"
     return (
         f"whole network {figure(measured.device_s)} on the device, {figure(measured.wall_s)} as waited for; "

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmsim.cli.output import answer, json_option, output_option
-from mmsim.cli.source import Source, source_options
-from mmsim.errors import InputError
+from mmsim.cli.source import Source, batch_option, concrete, source_options
 
 if TYPE_CHECKING:
     from mmsim.arch.model import Arch
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @source_options
 @click.option("--arch", "architectures", multiple=True, required=True, metavar="NAME|FILE", help="May be repeated.")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@batch_option
 @click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
 @click.option(
     "--autocast", type=click.Choice(["float16", "bfloat16"]), help="Under torch.autocast, its casts included."
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 def command(
     source: Source,
     architectures: tuple[str, ...],
-    batch: int,
+    batch: int | None,
     dtype: str | None,
     autocast: str | None,
     mode: str,
@@ -78,26 +77,26 @@ def command(
 
     backends.backend(backend)  # an unknown name is refused before any work
     machines = [filled(load(name)) for name in architectures]
-    network = source.graph()
-    at_batch = concrete_graph(network, batch)
+    network = source.graph(batch or 1)
+    sized = concrete(network, batch)
     if dtype is not None:
-        at_batch = at_batch.cast(dtype)
+        sized = sized.cast(dtype)
     if autocast is not None:
         from mmsim.autocast import autocast as under
 
-        at_batch = under(at_batch, autocast)
+        sized = under(sized, autocast)
     solve = partial(builtin, mappings=mappings) if backend == "builtin" else partial(backends.solve, name=backend)
     how: Any = {"mode": mode, "objective": objective, "best": best, "solve": solve}
     runs = []
     for arch in machines:
         with progress.counter(f"{arch.name}: distinct shapes") as step:
-            runs.append(run(at_batch, arch, **how, progress=step))
+            runs.append(run(sized, arch, **how, progress=step))
     if out is not None:
-        _write(network, at_batch, machines, out)
+        _write(network, sized, machines, out)
     value = {
         "workload": network.workload,
         "variant": network.variant,
-        "batch": batch,
+        "batch": sized.batch,
         "dtype": f"autocast {autocast}" if autocast else dtype or "as traced",
         "architectures": {done.arch.name: record(done) for done in runs},
     }
@@ -106,7 +105,7 @@ def command(
         from mmsim.report import runs as tables_of
 
         for done in runs:
-            tables_of.stages(done, batch)
+            tables_of.stages(done)
             if counters:
                 tables_of.counters(done)
             if layers:
@@ -117,22 +116,10 @@ def command(
     answer(value, tables, as_json=as_json, output=output)
 
 
-def concrete_graph(graph: Graph, batch: int) -> Graph:
-    """`graph` at a batch size; one that is valid at one size only is refused at another."""
-    if "B" in graph.symbols:
-        graph = graph.at(B=batch)
-    elif batch != 1 and not any(tensor.shape[:1] == (batch,) for tensor in graph.inputs):
-        reason = dict(graph.provenance.symbols).get("B", "its sizes are concrete")
-        raise InputError(f"this graph cannot be had at batch {batch}: {reason}", field="--batch")
-    if graph.symbols:
-        raise InputError(f"give {', '.join(sorted(graph.symbols))} a value with --set", field="--set")
-    return graph
-
-
-def _write(network: Graph, at_batch: Graph, machines: list[Arch], out: Path) -> None:
+def _write(network: Graph, sized: Graph, machines: list[Arch], out: Path) -> None:
     from mmsim.emit.folder import emit_graph
     from mmsim.layer_dump import dump
 
     dump(network, out / "graph.json")
     for arch in machines:
-        emit_graph(at_batch, arch, out / arch.name)
+        emit_graph(sized, arch, out / arch.name)

@@ -42,6 +42,10 @@ _OPTIONS = (
     click.option("--phase", type=click.Choice(["inference", "training"]), default="inference", show_default=True),
 )  # fmt: skip
 
+batch_option = click.option(
+    "--batch", type=click.IntRange(min=1), help="Batch size (default: 1, or the one that a layer dump is valid at)."
+)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -59,9 +63,12 @@ class Source:
     allow_unknown: bool = False
     phase: str = "inference"
 
-    def graph(self) -> Graph:
-        """The layer graph, symbolic in the batch: read from a dump, or traced (which imports torch)."""
-        graph = self._dumped() if self.spec.endswith(".json") else self._traced()
+    def graph(self, batch: int | None = None) -> Graph:
+        """The layer graph, symbolic in the batch: read from a dump, or traced (which imports torch).
+
+        A network that is valid at one batch only is traced at `batch`.
+        """
+        graph = self._dumped() if self.spec.endswith(".json") else self._traced(batch)
         if self.phase == "training" and graph.phase != "training":
             from mmsim.training import training_graph
 
@@ -111,7 +118,7 @@ class Source:
                 raise InputError(f"{name} does not go with a layer dump: {self.spec} is already traced")
         return load(Path(self.spec)).at(**integers(self.knobs, "--set"))
 
-    def _traced(self) -> Graph:
+    def _traced(self, batch: int | None) -> Graph:
         from mmsim.tracing.source import trace_source
 
         return trace_source(
@@ -125,7 +132,30 @@ class Source:
             inputs=pairs(self.inputs, "--input"),
             stages=pairs(self.stages, "--stage"),
             allow_unknown=self.allow_unknown,
+            batch=batch,
         )
+
+
+def concrete(graph: Graph, batch: int | None) -> Graph:
+    """The graph `at_batch`, with no size left open; raises `InputError` otherwise."""
+    graph = at_batch(graph, batch)
+    if graph.symbols:
+        raise InputError(f"give {', '.join(sorted(graph.symbols))} a value with --set", field="--set")
+    return graph
+
+
+def at_batch(graph: Graph, batch: int | None) -> Graph:
+    """The graph at a batch size, by default 1, or the one batch that it is valid at.
+
+    Raises `InputError` for a graph of another batch.
+    """
+    if "B" in graph.symbols:
+        graph = graph.at(B=batch or 1)
+    if batch is not None and graph.batch != batch:
+        how = dict(graph.provenance.symbols).get("B", "")
+        reason = f"it is of batch {graph.batch} alone ({how})" if graph.batch else "it has no batch"
+        raise InputError(f"this graph cannot be had at batch {batch}: {reason}", field="--batch")
+    return graph
 
 
 _PLAIN, _TABLES = ("fusion", "modality", "end_to_end", "host_costs"), ("knobs", "inputs", "stages")

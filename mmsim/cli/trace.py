@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmsim.cli.output import answer, json_option
-from mmsim.cli.source import Source, source_options
-from mmsim.errors import InputError
+from mmsim.cli.source import Source, at_batch, source_options
 
 if TYPE_CHECKING:
     from mmsim.graph import Graph, Totals
@@ -43,7 +42,7 @@ def command(
     """
     from mmsim.layer_dump import dump
 
-    graph = source.graph()
+    graph = source.graph(batch)
     if batch is not None:
         graph = at_batch(graph, batch)
     if output is not None:
@@ -54,25 +53,15 @@ def command(
         for path, write in ((view, drawing.svg), (csv_file, graphs.csv), (graphml, graphs.graphml), (dot, graphs.dot)):
             if path is not None:
                 write(graph, path)
-    answer(record(graph, batch), lambda: _tables(graph, batch), as_json=as_json)
+    answer(record(graph), lambda: _tables(graph), as_json=as_json)
 
 
-def at_batch(graph: Graph, batch: int) -> Graph:
-    """The graph at one batch size; a graph that is valid at one size only is refused at another."""
-    if "B" in graph.symbols:
-        return graph.at(B=batch)
-    if any(tensor.shape and tensor.shape[0] == batch for tensor in graph.inputs):
-        return graph
-    reason = dict(graph.provenance.symbols).get("B", "it has no batch")
-    raise InputError(f"this graph cannot be had at batch {batch}: {reason}", field="--batch")
-
-
-def record(graph: Graph, batch: int | None) -> dict[str, Any]:
+def record(graph: Graph) -> dict[str, Any]:
     """The answer for programs; sizes are numbers where concrete, else formulas in ``B``."""
     return {
         "workload": graph.workload,
         "variant": graph.variant,
-        "batch": batch if batch is not None else ("B" if "B" in graph.symbols else None),
+        "batch": "B" if "B" in graph.symbols else graph.batch,
         "phase": graph.phase,
         **_figures(graph.totals()),
         "operations": len(graph.layers),
@@ -102,12 +91,12 @@ def _figures(totals: Totals) -> dict[str, Any]:
     return {"layers": totals.layers} | {name: v if isinstance(v, int) else str(v) for name, v in named.items()}
 
 
-def _tables(graph: Graph, batch: int | None) -> None:
+def _tables(graph: Graph) -> None:
     from mmsim.report.table import show
 
     rows = [(stage, totals) for stage, totals in graph.by_stage().items()]
     rows.append(("total", graph.totals()))
-    title = f"{graph.workload} {graph.variant}".strip() + (f", batch {batch}" if batch else "")
+    title = f"{graph.workload} {graph.variant}".strip() + (f", batch {graph.batch}" if graph.batch else "")
     provenance = graph.provenance
     notes = [f"captured by {provenance.route}, stages {provenance.stages}"]
     notes += [f"{name}: {how}" for name, how in provenance.symbols]

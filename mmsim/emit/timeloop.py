@@ -12,13 +12,13 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mmsim._yaml import Quoted
-from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage
+from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage, level_name
 from mmsim.emit import accelergy
 from mmsim.errors import InputError
 from mmsim.nest.constraints import both, resolve, reuse
 from mmsim.nest.mapping import Mapping as LoopMapping
 from mmsim.nest.mapping import nodes_of
-from mmsim.nest.mapping_file import spatial_name, to_timeloop
+from mmsim.nest.mapping_file import to_timeloop
 from mmsim.problem import DataSpace, Problem
 from mmsim.solution import Objective
 
@@ -274,7 +274,7 @@ def mapping(mapping: LoopMapping, arch: Arch, problem: Problem) -> list[Spec]:
     v0.4 cannot say: temporal loops at a fan-out, imperfect factors.
     """
     mapping = _with_limits(mapping, arch, problem)
-    fanouts = {spatial_name(node.name): node.name for node in arch.fanouts}
+    fanouts = {level_name(node): node.name for node in arch.fanouts}
     out: list[Spec] = []
     for directive in to_timeloop(mapping, arch, problem):
         target = directive["target"]

@@ -6,7 +6,7 @@
 | SRAM, regfile, smartbuffer, storage, cache | width, depth, n_banks, n_rw_ports | read, write, update, leak |
 | intmac, mac, compute | multiplier_width, adder_width | compute, leak |
 | fpmac | exponent, mantissa | compute, leak |
-| intadder, intmultiplier | width | compute, leak |
+| intadder, intmultiplier, comparator, counter | width | compute, leak |
 | fpadder, fpmultiplier | exponent, mantissa | compute, leak |
 | register | width | read, write, update, leak |
 | wire | length (mm, or text such as 20um), width | transfer |
@@ -20,7 +20,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from mmsim.arch.arithmetic import number
 from mmsim.energy import arithmetic, memory
@@ -118,6 +118,20 @@ def _floating(unit: arithmetic.Unit) -> Callable[[Attributes, Process], Estimate
     return lambda attributes, process: _unit(unit, _significand(attributes), process)
 
 
+def _small(unit: Literal["comparator", "counter"]) -> Callable[[Attributes, Process], Estimate]:
+    """Units whose energy and area go with their width."""
+
+    def model(attributes: Attributes, process: Process) -> Estimate:
+        figures = library().small_units
+        pj, um2 = getattr(figures, unit)
+        width = _whole(attributes, "n_bits", default=_width(attributes)) / figures.width
+        area = um2 * width * arithmetic.logic_area_scale(figures.node_nm, process.technology_nm)
+        energy = pj * width * arithmetic.logic_energy_scale(figures.node_nm, process.technology_nm)
+        return Estimate({"compute": energy, "leak": _leak(area, process)}, area, figures.source)
+
+    return model
+
+
 def _unit(unit: arithmetic.Unit, bits: int, process: Process) -> Estimate:
     area = arithmetic.area_um2(unit, bits, process.technology_nm)
     energy = arithmetic.energy_pj(unit, bits, process.technology_nm)
@@ -140,8 +154,10 @@ MODELS: dict[str, Callable[[Attributes, Process], Estimate]] = {
     "fpmac": _fpmac,
     "fpadder": _floating("fpadder"),
     "fpmultiplier": _floating("fpmultiplier"),
-    "intadder": _integer("intadder"),
-    "intmultiplier": _integer("intmultiplier"),
+    "adder": _integer("intadder"),
+    "multiplier": _integer("intmultiplier"),
+    "comparator": _small("comparator"),
+    "counter": _small("counter"),
     "mac": _intmac,
     "compute": _intmac,
     "wire": _wire,
@@ -178,6 +194,10 @@ def _whole(attributes: Attributes, name: str, default: int | None = None) -> int
 
 
 def _width(attributes: Attributes) -> int:
+    """Bits of the operands; a multiplier's may be given as ``width_a`` and ``width_b``."""
+    pair = [_whole(attributes, key) for key in ("width_a", "width_b") if attributes.get(key) is not None]
+    if len(pair) == 2:
+        return math.ceil(math.sqrt(pair[0] * pair[1]))
     return _whole(attributes, "width", default=_whole(attributes, "datawidth", default=16))
 
 

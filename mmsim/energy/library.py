@@ -60,6 +60,16 @@ class RegisterBit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     area_um2: float
 
 
+class SmallUnits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """(pJ per operation, um^2) of units of `width` bits."""
+
+    source: str
+    node_nm: float
+    width: int
+    comparator: tuple[float, float]
+    counter: tuple[float, float]
+
+
 class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """On-chip wires by node."""
 
@@ -85,6 +95,7 @@ class Library(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arithmetic_area: ArithmeticArea
     logic_leakage: Leakage
     register_bit: RegisterBit
+    small_units: SmallUnits
     wire: Wire
     scaling: Scaling
 

@@ -46,26 +46,26 @@ class Shape:
         )
 
 
-_BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0)
+_BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0, stride=0.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
 _WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {
-    "cuda": replace(_BASE, tiles=_TILES, overlap=1.475, perimeter=1.1, k_clocks=203.0, hides_output=True),
+    "cuda": replace(_BASE, tiles=_TILES, overlap=1.4, perimeter=1.05, k_clocks=203.0, hides_output=True),
     "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.59, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
-FUSED = replace(_BASE, tiles=((32, 32),), efficiency=0.861, perimeter=0.0, k_clocks=17.1, hides_output=True)
+FUSED = replace(_BASE, tiles=((32, 32),), efficiency=0.95, perimeter=0.0, k_clocks=14.0, hides_output=True)
 BATCHED = replace(
-    _BASE, tiles=((128, 128), (64, 128), (128, 64), (64, 64), (128, 32), (32, 128)), efficiency=0.745, perimeter=13.2,
-    k_clocks=202.0,
+    _BASE, tiles=((128, 128), (64, 128), (128, 64), (64, 64), (128, 32), (32, 128)), efficiency=0.73, perimeter=19.1,
+    k_clocks=184.0,
 )  # fmt: skip
 """CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on
 half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere")."""
 PATCHES = ((1, 8, 16), (2, 4, 16))  # images, rows and columns of outputs that one block of F(2x2) takes
-FUSED_START = 13.1  # channels' worth of products that the transforms of a fused tile and its store take
-TRANSFORM = 0.654  # of the time that streams of the tiles' size take: some of what one kernel writes, the next finds
-FILTER_TRANSFORM = 1.754  # the same for the weights, which are read and written in strides
+FUSED_START = 20.5  # channels' worth of products that the transforms of a fused tile and its store take
+TRANSFORM = 0.614  # of the time that streams of the tiles' size take: some of what one kernel writes, the next finds
+FILTER_TRANSFORM = 1.546  # the same for the weights, which are read and written in strides
 
 
 def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
@@ -84,16 +84,20 @@ def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Arra
 
 
 def fused_winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
-    """F(2 x 2, 3 x 3) in one kernel. A block takes 32 tiles of a patch: small pictures leave much of it empty."""
+    """F(2 x 2, 3 x 3): a kernel that transforms the weights (cuDNN's ``generateWinogradTilesKernel``), then one for the
+    rest. A block of it takes 32 tiles of a patch: small pictures leave much of it empty."""
     blocks = [
         np.ceil(shape.batch / n) * np.ceil(shape.out_height / h) * np.ceil(shape.out_width / w) for n, h, w in PATCHES
     ]
     tiles = 32 * np.minimum(*blocks)
     channels = np.ceil(shape.in_channels / 8) * 8 + FUSED_START
-    return products(
+    a, b, _ = shape.bytes(BITS[dtype] / 8)
+    p = products(
         machine, tiles, shape.out_channels, 16 * channels, np.ones_like(tiles), dtype, cold=cold,
-        kernels=FUSED, a_bytes=np.asarray(shape.bytes(BITS[dtype] / 8)[0]),
+        kernels=FUSED, a_bytes=np.asarray(a),
     )  # fmt: skip
+    before = FILTER_TRANSFORM * _stream(machine, b, 16 / 9 * b) + machine.device.gap_s
+    return replace(p, seconds=p.seconds + before, dram_s=p.dram_s + before)
 
 
 def winograd(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
@@ -128,7 +132,12 @@ def _stream(machine: Machine, read: Array, written: Array) -> Array:
 
 
 UNFUSED_NAME = "winograd_4x4"
-DEPTHWISE = 0.2  # share of the FP32 rate that PyTorch's direct depthwise kernels reach; they have no tiles to reuse
+DEPTHWISE = 0.2  # share of the FP32 rate that cuDNN's depthwise kernels reach; they have no tiles to reuse
+CUDNN_TAPS = (1.0, 9.0, 25.0)  # kernels of 1 x 1, 3 x 3 and 5 x 5: PyTorch gives them to cuDNN in half precision
+LOADS, START = 2.24, 18.0
+"""PyTorch's own depthwise kernel: every tap of a point loads an input and a weight through L1, four bytes a lane at
+most, and each point costs some taps' worth of index arithmetic. Set on RepLKNet's table of 24 layers of 3 x 3 to
+31 x 31 on an RTX 2080 Ti (Ding et al., arXiv:2203.06717): a tap takes 1.12 times two loads of the data-sheet's L1."""
 
 
 def convolution(
@@ -145,7 +154,9 @@ def convolution(
     inputs, weights, outputs = (float(x) for x in shape.bytes(word))
     macs = float(shape.outputs * shape.out_channels * shape.in_channels / shape.groups) * shape.taps
     if shape.groups > 1 and shape.in_channels == shape.groups:
-        return (_depthwise(machine, shape, dtype, macs, Traffic(inputs + weights, outputs, cold[0], cold[2])),)
+        moved = Traffic(inputs + weights, outputs, cold[0], cold[2])
+        cudnn = channels_last or (word == 2 and shape.taps in CUDNN_TAPS)
+        return ((_depthwise if cudnn else _native_depthwise)(machine, shape, dtype, macs, moved),)
     arrays = tuple(np.array(float(x)) for x in cold)
     chosen, name = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2])), "implicit_gemm"
     tensor = machine.has_tensor(dtype)
@@ -175,3 +186,12 @@ def _depthwise(machine: Machine, shape: Shape, dtype: str, macs: float, traffic:
         machine, points, traffic, ops=macs / points / share, name="depthwise", kind="Conv", dtype=dtype
     )
     return replace(kernel, flops=2 * macs)
+
+
+def _native_depthwise(machine: Machine, shape: Shape, dtype: str, macs: float, traffic: Traffic) -> Kernel:
+    points = float(shape.outputs * shape.out_channels)
+    loads = LOADS * (shape.taps + START) / (machine.shared_bytes_per_s / 4)  # of one point, on one SM
+    rate = machine.fma_per_clock("float32", tensor=False) * machine.clock_hz
+    return replace(
+        elementwise(machine, points, traffic, ops=loads * rate, name="native_depthwise", kind="Conv"), flops=2 * macs
+    )

@@ -11,16 +11,17 @@ from mmsim.arch.device import Host
 
 CALLS = {
     "relu": 1.2, "gelu": 1.16, "softmax": 1.27, "log_softmax": 1.27, "layer_norm": 1.79, "group_norm": 1.79,
-    "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.4, "matmul": 1.4, "conv1d": 2.5, "conv2d": 2.5,
-    "conv3d": 2.5, "scaled_dot_product_attention": 2.0, "lstm": 6.0, "gru": 6.0,
+    "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.4, "matmul": 1.4, "conv1d": 4.7, "conv2d": 4.7,
+    "conv3d": 4.7, "scaled_dot_product_attention": 2.0, "lstm": 6.0, "gru": 6.0,
     "multi_head_attention_forward": 12.0,
 }  # fmt: skip
 """Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
 
-CONVOLUTION_ALONE, UNFUSED = 5.03, 4.55
-"""cuDNN with benchmark on, alone between two events; and what its non-fused Winograd (three transforms, batched
-product) takes beyond that. Fitted on 30 % of the convolution rows of the V100 and T4; why it is so much is not known.
-Within a network the multiple is that of `CALLS`."""
+UNFUSED = 4.8
+"""What cuDNN's non-fused Winograd (three transforms, batched product) takes beyond any other convolution, alone between
+two events. Fitted, with the multiple of convolutions in `CALLS`, on 30 % of the rows of the V100 and the T4;
+the same multiple holds within the networks of the RTX 2080 Ti and the Jetson Nano. PyTorch looks its algorithm or plan
+up, sets descriptors, asks for a workspace and allocates it on every call; which of these takes it, is not known."""
 
 
 def calls(kind: str) -> float:

@@ -190,9 +190,10 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
 
 
 ROW_DIMS = frozenset("KRSTUVWXYZQ")  # the op table's letters for what lies within one row
+NORMS = {"layer_norm": vector.LAYER_NORM, "rms_norm": vector.LAYER_NORM, "normalize": vector.OVER_NORM}
 ROW_KERNELS: dict[str, Callable[[str, int], vector.Row]] = {
     "softmax": lambda kind, columns: vector.WARP_SOFTMAX if columns <= 1024 else vector.BLOCK_SOFTMAX,
-    "norm": lambda kind, columns: vector.LAYER_NORM if kind in ("layer_norm", "rms_norm") else vector.GROUP_NORM,
+    "norm": lambda kind, columns: NORMS.get(kind, vector.GROUP_NORM),
 }
 KINDS: dict[str, Class] = {
     "norm": "BNorm", "pool": "Pooling", "reduction": "Reduce", "softmax": "Other", "copy": "Other",

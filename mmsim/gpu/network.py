@@ -12,6 +12,7 @@ from mmsim.gpu.layout import Layouts
 from mmsim.gpu.lowering import DEFAULTS, Mode, Options, Site, lower
 from mmsim.gpu.machine import Machine, machine
 from mmsim.gpu.power import dynamic
+from mmsim.gpu.vector import lost
 from mmsim.layer import Layer
 from mmsim.size import concrete
 
@@ -154,7 +155,7 @@ class _Residency:
             self.last[tensor.name] = self.clock
 
     def _share(self, distance: float) -> float:
-        return min(1.0, max(0.0, 2 * (distance / self.capacity - 1)))
+        return lost(distance, self.capacity)
 
 
 def _fused_away(graph: Graph) -> frozenset[int]:

@@ -18,6 +18,11 @@ ROW_THREADS = 128
 WARPS = 64  # resident warps of the SM that the row costs below are for
 
 
+def lost(size: float, capacity: float) -> float:
+    """The share of `size` bytes, swept over and over, that a cache does not hold: `products.missing` of one figure."""
+    return min(1.0, max(0.0, 2 * (size / capacity - 1)))
+
+
 @dataclass(frozen=True)
 class Traffic:
     """Bytes a kernel touches, and the share of each that DRAM must deliver or take."""
@@ -47,16 +52,18 @@ class Row:
 
     clocks: float
     clocks_per_element: float
-    passes: float = 1.0  # times the input is read; beyond the first from L2 if it holds the rows at work
+    passes: float = 1.0  # times the input is read; beyond the first from L1 or L2 if they hold the rows at work
+    apart: bool = False  # whether the last pass is a kernel of its own, so that L2 must hold the whole input
 
 
 WARP_SOFTMAX = Row(33.0, 0.73)  # up to 1024 columns in registers: read once
 BLOCK_SOFTMAX = Row(45.0, 1.53, passes=2)  # maximum, sum and output; one of the later reads hits L1
-LAYER_NORM = Row(87.0, 1.58, passes=2)  # Welford statistics, output
-GROUP_NORM = Row(140.0, 0.3, passes=2)  # statistics by a wide block, then a pointwise kernel
+LAYER_NORM = Row(107.0, 1.44, passes=2)  # Welford statistics, output
+GROUP_NORM = Row(140.0, 0.3, passes=2, apart=True)  # statistics by a wide block, then a pointwise kernel
+OVER_NORM = Row(33.0, 0.73, passes=2, apart=True)  # a norm by a warp a row, as the short softmax, then a division
 CHANNEL_NORM = Row(400.0, 0.05)  # batch norm in evaluation: a block per channel, over the batch's pixels
-"""PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100, T4 and A100;
-batch norm's on the residual networks of the Jetson Nano, whose one SM shows it best."""
+"""PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100 and A100 (the T4, whose clock
+varies, is predicted); batch norm's on the residual networks of the Jetson Nano, whose one SM shows it best."""
 
 
 def elementwise(
@@ -84,11 +91,12 @@ def rows(
     """`count` rows of `columns` elements, each row normalised by what its own elements say."""
     device = machine.device
     per_row = (row.clocks + row.clocks_per_element * columns) * WARPS / device.warps_per_sm
-    resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // ROW_THREADS)
     compute = max(count / machine.sms, 1.0) * per_row / machine.clock_hz
-    at_work = machine.sms * resident * (traffic.read + traffic.write) / max(count, 1)
-    again = (row.passes - 1) * traffic.read
-    spilled = again * min(1.0, max(0.0, at_work / machine.l2_bytes - 0.5)) * traffic.cold_read
+    resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // ROW_THREADS, max(1.0, count / machine.sms))
+    at_work = resident * traffic.read / max(count, 1)  # input of the rows on one SM
+    again = (row.passes - 1) * traffic.read * (1.0 if row.apart else lost(at_work, machine.shared_bytes))
+    swept = traffic.read if row.apart else machine.sms * at_work
+    spilled = again * lost(swept, device.l2_resident_bytes) * traffic.cold_read
     moved = Traffic(
         traffic.read + again,
         traffic.write,

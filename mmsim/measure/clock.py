@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -125,3 +125,18 @@ def _event(*, external: bool = False) -> torch.cuda.Event:
 def clock_of(device: torch.device) -> Clock:
     """The clock of a device."""
     return CudaClock() if device.type == "cuda" else CpuClock(torch.get_num_threads())
+
+
+def excess(spans: Sequence[float], whole: float) -> float:
+    """What to take off each span, none below 0, that they sum to `whole`; nothing if they take no longer.
+
+    >>> excess([5.0, 3.0, 0.5], 6.0)  # 4 + 2 + 0
+    1.0
+    """
+    ordered, rest = sorted(spans), sum(spans)
+    for index, shortest in enumerate(ordered):  # those before it take nothing any more
+        each = (rest - whole) / (len(ordered) - index)
+        if each <= shortest:
+            return max(0.0, each)
+        rest -= shortest
+    return ordered[-1] if ordered else 0.0

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -77,15 +78,20 @@ def samples(captured: fx.GraphModule, graph: Graph) -> list[Sample]:
 def counters(
     source: Source, batch: int, dtype: str, wanted: Sequence[Sample], within_s: float = 120.0
 ) -> dict[str, dict[str, float]]:
-    """stage -> metric -> mean over its kernels, weighted by their time. Raises `InputError` without a usable `ncu`."""
+    """stage -> metric -> mean over its kernels, weighted by their time.
+
+    Raises `InputError` without a usable `ncu`, and after `within_s`.
+    """
     if shutil.which("ncu") is None:
         raise InputError("Nsight Compute (ncu) is not installed", field="--counters")
     request = {"source": msgspec.to_builtins(source), "batch": batch, "dtype": dtype}
     metrics = [DURATION, *(column for columns in GROUPS.values() for column in columns)]
+    start = time.monotonic()
     text = _ncu(request, metrics, within_s)
     unknown = set(re.findall(r"[a-z]+__[\w.]+", " ".join(re.findall(r"(?i)failed to find metric.*", text))))
     if unknown:  # a chip or a version of ncu without it
-        text = _ncu(request, [metric for metric in metrics if metric not in unknown], within_s)
+        left = within_s - (time.monotonic() - start)
+        text = _ncu(request, [metric for metric in metrics if metric not in unknown], left)
     return parse(text, wanted)
 
 
@@ -143,5 +149,5 @@ def _ncu(request: Mapping[str, Any], metrics: Sequence[str], within_s: float) ->
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=within_s)
     except subprocess.TimeoutExpired:
-        raise InputError(f"ncu took more than {within_s:g} s", field="--counters") from None
+        raise InputError(f"ncu took more than {within_s:.0f} s", field="--counters") from None
     return done.stdout + done.stderr

@@ -12,8 +12,10 @@ from mmsim.measure.counters import counters, samples
 from mmsim.measure.energy import energy
 from mmsim.measure.kernels import profile
 from mmsim.measure.machine import gpu
+from mmsim.measure.parts import parts
 from mmsim.measure.programs import runner
-from mmsim.measure.session import Notes, Options, Rule, parts
+from mmsim.measure.rule import Notes, Rule
+from mmsim.measure.session import Options
 from mmsim.measure.streams import concurrent
 from mmsim.measure.subject import Subject
 from mmsim.measurement import Kernels, LayerTime, Measurement, Spread, StageTime, System

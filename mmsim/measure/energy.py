@@ -16,6 +16,8 @@ from mmsim.measurement import Energy
 
 LEAST_S = 3.0
 """The counters refresh every 20 to 100 ms: over 3 s that is at most 3 %."""
+BURST_S = 0.05
+"""Between two waits for the device: long, that it does not idle, and short, that passes of a second do not pile up."""
 RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 
 
@@ -33,22 +35,30 @@ def energy(run: Callable[[], Any], device: torch.device) -> Energy | None:
     meter = _nvml(device) if device.type == "cuda" else _rapl()
     if meter is None:
         return None
-    _wait(device)
+    burst = _burst(run, device)
     start, passes, readings = time.perf_counter(), 0, [meter.read()]
     while time.perf_counter() - start < LEAST_S:
-        run()
-        passes += 1
-        if passes % 16 == 0:
-            _wait(device)  # the queue must not run ahead of the clock
-            if meter.is_power:
-                readings.append(meter.read())
-    _wait(device)
+        for _ in range(burst):
+            run()
+        passes += burst
+        _wait(device)  # the queue must not run ahead of the clock
+        if meter.is_power:
+            readings.append(meter.read())
     seconds = time.perf_counter() - start
     readings.append(meter.read())
     joules = fmean(readings[1:]) * seconds if meter.is_power else readings[-1] - readings[0]
     if joules <= 0:  # RAPL's counter wrapped
         return None
     return Energy(joules / passes, joules / seconds, meter.method, passes)
+
+
+def _burst(run: Callable[[], Any], device: torch.device) -> int:
+    """How many passes take `BURST_S`, at least one."""
+    _wait(device)
+    start = time.perf_counter()
+    run()
+    _wait(device)
+    return max(1, int(BURST_S / max(time.perf_counter() - start, 1e-6)))
 
 
 def _wait(device: torch.device) -> None:

@@ -28,7 +28,7 @@ from mmsim.errors import InputError
 from mmsim.kernel_table import COLUMNS, MEASURED, ROTATION, KernelMode
 from mmsim.measure.clock import clock_of
 from mmsim.measure.outcome import Outcome
-from mmsim.measure.session import reason
+from mmsim.measure.rule import Rule, reason
 
 Row: TypeAlias = dict[str, Any]
 OPS = tuple(COLUMNS)
@@ -45,6 +45,7 @@ MOST_BYTES = {"cuda": 1 << 30, "cpu": 16 << 20}
 OPERANDS_BYTES = 8 << 30
 """Of all sets of operands that a graph runs on."""
 FASTEST, TIMES, REPLAYS = 5, 25, 5
+IN_GRAPH = Rule(repeats=TIMES, least_runs=5, warmup_runs=3, warmup_s=0.0, budget_s=1.0)
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ def _in_graph(kernel: Kernel, device: torch.device, dtype: torch.dtype) -> float
         for _ in range(REPLAYS):  # the launch of all but the first is hidden behind the one before
             replay()
 
-    times = [clock.timed(replays).device_s / (REPLAYS * len(sets)) for _ in range(3 + TIMES)]
-    return median(times[3:])
+    times = [found.device_s for found in IN_GRAPH.samples(lambda: clock.timed(replays))]
+    return median(times) / (REPLAYS * len(sets))
 
 
 # --- shapes --------------------------------------------------------------------------------------

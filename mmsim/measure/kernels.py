@@ -21,6 +21,7 @@ import torch
 from torch import fx
 from torch.autograd.profiler import record_function
 
+from mmsim.errors import InputError
 from mmsim.measure import marks
 from mmsim.measure.subject import Subject
 from mmsim.measurement import Kernels
@@ -65,9 +66,14 @@ def kernel_class(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def profile(subject: Subject, passes: int = 3) -> Kernels:
-    """The kernels of one pass on a CUDA device, means of some passes after warm-up; kept for the last subject."""
+    """The kernels of one pass on a CUDA device, means of some passes after warm-up; kept for the last subject.
+
+    Raises `InputError` where the profiler sees none, as where CUPTI may not be used.
+    """
     program = annotated(subject.captured)
     launches = mapped(record(lambda: program(*subject.inputs), passes, cuda=True), device=True)
+    if not any(launch.kind == "kernel" for launch in launches):
+        raise InputError("the profiler saw no kernel")
     ops = {layer.name: layer.op for layer in subject.graph.layers}
     return summed(launches, ops, passes)
 

@@ -6,64 +6,19 @@ import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from statistics import median
+from typing import Any, Literal
 
-from torch import fx
-
-from mmsim.errors import InputError
-from mmsim.graph import Graph
-from mmsim.layer import Layer
+from mmsim.layer_dump import to_record
 from mmsim.measure import machine, marks, pace
-from mmsim.measure.clock import Clock, Pass, clock_of
+from mmsim.measure.clock import Clock, Pass, clock_of, excess
 from mmsim.measure.memory import peak
+from mmsim.measure.parts import parts
 from mmsim.measure.programs import flusher, runner
+from mmsim.measure.rule import Notes, Rule
 from mmsim.measure.subject import Subject
 from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Mode, Source, Spread, StageTime, spread
 from mmsim.size import concrete
-from mmsim.tracing.capture import uncollected
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Warm up for at least `warmup_runs` and `warmup_s`; then `repeats` runs, fewer once `budget_s` are used.
-
-    The warm-up ends after half the budget.
-    """
-
-    repeats: int = 50
-    least_runs: int = 3
-    warmup_runs: int = 3
-    warmup_s: float = 0.3
-    budget_s: float = 10.0
-
-    def __str__(self) -> str:
-        return (
-            f"warm-up of {self.warmup_runs} runs and {self.warmup_s:g} s, then {self.repeats} runs "
-            f"(at least {self.least_runs}; no new one after {self.budget_s:g} s); median and quartiles"
-        )
-
-    def samples(self, run: Callable[[], Any]) -> list[Any]:
-        """What `run` returned in each counted call."""
-        with uncollected():  # as `timeit` does: no collection falls into a timed run
-            self._warm(run)
-            start = time.perf_counter()
-            out: list[Any] = []
-            while len(out) < self.repeats:
-                out.append(run())
-                if len(out) >= self.least_runs and time.perf_counter() - start > self.budget_s:
-                    break
-        return out
-
-    def _warm(self, run: Callable[[], Any]) -> None:
-        start = time.perf_counter()
-        done = 0
-        while done < self.warmup_runs or time.perf_counter() - start < self.warmup_s:
-            run()
-            done += 1
-            if time.perf_counter() - start > self.budget_s / 2:
-                break
 
 
 @dataclass(frozen=True)
@@ -98,7 +53,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     if subject.device.type == "cpu":
         pace.keep_blocks()
     notes = Notes(list(subject.notes))
-    passes = _passes(subject, clock, rule, options, notes)
+    passes, mark_s = _settled(_passes(subject, clock, rule, options, notes), subject.device.type)
     layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
     paces = pace.seconds(clock) if subject.device.type == "cpu" else {}
     whole = subject.graph.totals()
@@ -123,35 +78,16 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         device_s=spread([p.plain.device_s for p in passes]),
         layers_s=spread([sum(p.layers[0]) if p.layers else 0.0 for p in passes]),
         host_s=spread([sum(p.layers[1]) if p.layers else 0.0 for p in passes]),
+        mark_s=mark_s,
         layers=layers,
         stages=_stage_times(subject, layers, clock, rule, options, notes),
         memory=notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device)),
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
+        graph=to_record(subject.graph) if options.source.is_own else None,
         pace_s=paces,
         notes=notes.lines,
     )
-
-
-@dataclass(frozen=True)
-class Notes:
-    """What a reader of the measurement should know, and what could not be measured and why."""
-
-    lines: list[str]
-
-    def attempt(self, what: str, call: Callable[[], T]) -> T | None:
-        """What `call` gives; if it fails, None and a note."""
-        try:
-            return call()
-        except Exception as error:  # of torch, CUDA, NVML, a profiler: the rest of the measurement stands
-            self.lines.append(f"{what} not measured: {reason(error)}")
-            return None
-
-
-def reason(error: Exception) -> str:
-    """An error on one line."""
-    text = " ".join(str(error).split())[:300]
-    return text if isinstance(error, InputError) and text else f"{type(error).__name__}: {text}"
 
 
 def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
@@ -161,43 +97,6 @@ def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
         return time.perf_counter() - start
 
     return spread(rule.samples(run))
-
-
-def parts(subject: Subject, stages: tuple[str, ...]) -> list[Subject]:
-    """The network's stages (``encoder``, ``encoder:image``, ``fusion``, ``head``) alone, each on true inputs."""
-    programs = [marks.part(subject.captured, _in_stage(subject, stage)) for stage in stages]
-    feeds = list({node: None for _, nodes in programs for node in nodes})
-    values = dict(zip(feeds, marks.values_of(subject.captured, feeds, subject.inputs), strict=True))
-    return [
-        Subject(
-            program, _only(subject.graph, stage), tuple(values[node] for node in nodes), subject.device, subject.notes
-        )
-        for stage, (program, nodes) in zip(stages, programs, strict=True)
-    ]
-
-
-def _only(graph: Graph, stage: str) -> Graph:
-    """The graph with the layers of one stage."""
-    return replace(graph, layers=tuple(layer for layer in graph.layers if _belongs(layer, stage)), unread=())
-
-
-def _belongs(layer: Layer, stage: str) -> bool:
-    return stage in (layer.stage.kind, str(layer.stage))
-
-
-def _in_stage(subject: Subject, stage: str) -> Callable[[fx.Node], bool]:
-    layers = subject.layers
-
-    def wanted(node: fx.Node) -> bool:
-        layer = layers.get(node.name)
-        source = node.args[0] if layer is None and node.args else None  # an item of a layer's outputs
-        layer = layers.get(source.name) if isinstance(source, fx.Node) else layer
-        return layer is not None and _belongs(layer, stage)
-
-    if not any(wanted(node) for node in marks.operations(subject.captured)):
-        known = ", ".join(subject.graph.by_stage())
-        raise InputError(f"no layer in stage {stage!r}: this network has {known}", field="--stage")
-    return wanted
 
 
 @dataclass(frozen=True)
@@ -229,8 +128,23 @@ def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options, notes:
         flush()
         return _Passes(found, clock.timed(plain))
 
-    samples: list[_Passes] = rule.samples(run)
-    return samples
+    return rule.samples(run)
+
+
+def _settled(passes: list[_Passes], device: str) -> tuple[list[_Passes], float]:
+    """On a GPU, less what each mark was found to cost: by as much as the passes with marks were longer.
+
+    Events between kernels keep the device from beginning one while another ends, which no event can tell.
+    """
+    spans = [p.layers[0] for p in passes if p.layers is not None]
+    if device == "cpu" or not spans:
+        return passes, 0.0
+    cost = excess([median(of_one) for of_one in zip(*spans, strict=True)], median(p.plain.device_s for p in passes))
+
+    def less(layers: tuple[list[float], list[float]] | None) -> tuple[list[float], list[float]] | None:
+        return layers and ([max(0.0, seconds - cost) for seconds in layers[0]], layers[1])
+
+    return [replace(p, layers=less(p.layers)) for p in passes], cost
 
 
 def _layer_times(subject: Subject, runs: list[tuple[list[float], list[float]]]) -> list[LayerTime]:

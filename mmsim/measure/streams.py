@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from mmsim.errors import InputError
+from mmsim.measure.parts import parts
 from mmsim.measure.programs import runner
-from mmsim.measure.session import Rule, parts
+from mmsim.measure.rule import Rule
 from mmsim.measure.subject import Subject
 from mmsim.measurement import Concurrent, Mode, spread
 

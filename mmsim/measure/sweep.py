@@ -15,7 +15,7 @@ from mmsim import files
 from mmsim.errors import InputError
 from mmsim.measure.built import release
 from mmsim.measure.outcome import Outcome
-from mmsim.measure.session import reason
+from mmsim.measure.rule import reason
 from mmsim.measurement import Measurement, Mode, Source, dump, load
 
 

@@ -13,7 +13,7 @@ from mmsim.nest.deltas import Move, Vector
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.problem import DataSpace, Problem
 
-MAX_CHILDREN = 2**22  # each is looked at by itself
+MAX_CHILDREN = 2**20  # each is looked at by itself; a whole wafer of cores
 
 
 @dataclass(frozen=True, slots=True)

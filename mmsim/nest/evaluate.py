@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, replace
 
-from mmsim.arch.model import Arch, Fanout, Storage
+from mmsim.arch.model import Arch, Fanout, Storage, level_name
 from mmsim.nest.blocks import Block, lay_out
 from mmsim.nest.counts import Counts, count
 from mmsim.nest.exact_counts import count_exactly, time_steps
@@ -169,7 +169,7 @@ def _with_leak(arch: Arch, cost: LevelCost, block: Block, blocks: list[Block], c
     """Leakage of the instances that are switched on: those in use, or all behind a gate that is in use."""
     assert isinstance(block.node, Storage)
     leaking = float(block.instances)
-    gate = next((other for other in blocks if other.name == block.node.power_gated_at), block)
+    gate = next((other for other in blocks if level_name(other.node) == block.node.power_gated_at), block)
     behind = arch.instances(block.name) / arch.instances(gate.name, above=isinstance(gate.node, Fanout))
     if behind > 1:
         leaking = behind * gate.instances

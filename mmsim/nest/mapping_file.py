@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsim import files
-from mmsim.arch.model import Arch, Constraints, Fanout, Storage
+from mmsim.arch.model import Arch, Constraints, Fanout, Storage, level_name
 from mmsim.errors import InputError
 from mmsim.nest.constraints import resolve
 from mmsim.nest.mapping import Level, Loop, Mapping, check, factor_text, nodes_of
@@ -31,11 +31,6 @@ _LIMITS = {  # how a directive rules out reuse -> the constraint's name
     "spatial": {"no_reuse": "no_multicast", "no_link_transfer": "no_link_transfer"},
     "dataspace": {"no_coalesce": "no_coalesce"},
 }
-
-
-def spatial_name(fanout: str) -> str:
-    """The name that a fan-out has in Timeloop's mappings."""
-    return f"inter_{fanout}_spatial"
 
 
 def read(path: str | Path, arch: Arch, problem: Problem) -> Mapping:
@@ -71,7 +66,7 @@ def to_timeloop(mapping: Mapping, arch: Arch, problem: Problem) -> list[dict[str
     kept: list[dict[str, Any]] = []
     loops: list[dict[str, Any]] = []
     for level, node in zip(reversed(mapping.levels), reversed(nodes_of(arch)), strict=True):
-        target = _target(node)
+        target = level_name(node)
         keep = {
             "keep": [space for space in spaces if space in level.keep],
             "bypass": [space for space in spaces if space not in level.keep],
@@ -94,10 +89,6 @@ def _ruled_out(level: Level, kind: str) -> dict[str, list[str]]:
     return {key: names for key, names in named.items() if names and key != "no_temporal_reuse"}
 
 
-def _target(node: Storage | Fanout) -> str:
-    return spatial_name(node.name) if isinstance(node, Fanout) else node.name
-
-
 def _spatial_order(level: Level, dims: list[str]) -> tuple[list[str], int]:
     """Every dimension, X ones first, and how many lie on X (those of factor 1 on Y)."""
     named = [loop.dim for loop in level.spatial]
@@ -114,7 +105,8 @@ def _directives(value: object, arch: Arch) -> Dict[tuple[str, str], tuple[str, d
     """(target, kind) -> (field, directive), with kinds temporal, spatial and dataspace."""
     if not isinstance(value, list):
         raise InputError("expected a list of directives", field="mapping")
-    targets = {_target(node): node for node in nodes_of(arch)}
+    targets = {level_name(node): node for node in nodes_of(arch)}
+    fanouts = {node.name: level_name(node) for node in arch.fanouts}
     found: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {}
     for i, item in enumerate(value):
         where = f"mapping.{i}"
@@ -123,8 +115,8 @@ def _directives(value: object, arch: Arch) -> Dict[tuple[str, str], tuple[str, d
         kind, target = item.get("type"), item.get("target")
         if kind not in _TYPES:
             raise InputError(f"{kind!r} is not one of {', '.join(_TYPES)}", field=f"{where}.type")
-        if kind == "spatial" and isinstance(target, str) and spatial_name(target) in targets:
-            target = spatial_name(target)  # a v0.4 file names the node with the fan-out
+        if kind == "spatial" and isinstance(target, str) and target in fanouts:
+            target = fanouts[target]  # a v0.4 file names the node with the fan-out
         if not isinstance(target, str) or target not in targets:
             raise InputError(f"{target!r} is not one of {', '.join(targets)}", field=f"{where}.target")
         kind = kind if kind in ("temporal", "spatial") else "dataspace"
@@ -142,7 +134,7 @@ def _directives(value: object, arch: Arch) -> Dict[tuple[str, str], tuple[str, d
 def _level(
     node: Storage | Fanout, directives: Dict[tuple[str, str], tuple[str, dict[str, Any]]], problem: Problem
 ) -> Level:
-    target = _target(node)
+    target = level_name(node)
     temporal = _loops(*directives.get((target, "temporal"), ("", {})), problem)
     where, item = directives.get((target, "spatial"), ("", {}))
     spatial = _loops(where, item, problem)
@@ -205,6 +197,8 @@ def _loops(where: str, item: dict[str, Any], problem: Problem) -> list[Loop]:
     """Every dimension's loop in the order of the permutation, those of factor 1 too."""
     dims = [dim for dim, _ in problem.dims]
     factors = _factors(item.get("factors", ""), f"{where}.factors", problem)
+    if len(factors) > 2 * len(dims):
+        raise InputError("more factors than dimensions", field=f"{where}.factors")
     twice = len(factors) - len({loop.dim for loop in factors})
     order = item.get("permutation", "")
     if not isinstance(order, (str, list)) or not all(isinstance(part, str) for part in order):

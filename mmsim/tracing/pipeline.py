@@ -121,8 +121,8 @@ def finished(
 ) -> Graph:
     """Concrete graphs made into one: operations checked, sizes symbolic, stages in place.
 
-    `symbols` are the symbolic sizes with the value to trace them at (0 for the batch), `given` those of the caller's
-    own inputs: where a size is no polynomial, the graph is true at these.
+    `symbols` are the symbolic sizes with the value to trace them at, `given` those of the caller's own inputs. Where a
+    size is no polynomial, the graph is true at these; a batch of 0 leaves it to us.
     """
 
     def checked_at(sizes: Sizes) -> Graph:
@@ -130,7 +130,8 @@ def finished(
 
     with uncollected():
         values = {name: points(name, value) for name, value in symbols.items()}
-        graph = _with_symbols(checked_at, values, dict(given or {}))
+        wanted = {name: value for name, value in symbols.items() if value} | dict(given or {})
+        graph = _with_symbols(checked_at, values, wanted)
         sizes = {name: value or BATCHES[0] for name, value in symbols.items()}
         graph = inferred(graph, sizes, modalities) if stages is None else declared(graph, stages, is_free=is_free)
         return overridden(graph, overrides) if overrides else graph
@@ -143,26 +144,33 @@ def _with_symbols(graph_at: Callable[[Sizes], Graph], symbols: Mapping[str, Sequ
     def once_at(sizes: Sizes) -> Graph:
         key = frozenset(sizes.items())
         if key not in traced:
-            traced[key] = graph_at(sizes)
+            traced[key] = _sized(graph_at(sizes), sizes)
         return traced[key]
 
+    base = {name: given.get(name, values[0]) for name, values in symbols.items()}
     refused: dict[str, str] = {}
     kept = dict(symbols)
     while kept:
-        fixed = {name: given.get(name, symbols[name][0]) for name in refused}
+        fixed = {name: base[name] for name in refused}
         try:
             graph = symbolic(lambda sizes, fixed=fixed: once_at({**fixed, **sizes}), kept)  # type: ignore[misc]
         except NotPolynomial as reason:
             name = list(kept)[-1]
-            refused[name] = f"only at {given.get(name, symbols[name][0])}: {reason}"
+            refused[name] = f"only at {base[name]}: {reason}"
             del kept[name]
         else:
             break
     else:
-        graph = once_at({name: given.get(name, values[0]) for name, values in symbols.items()})
+        graph = once_at(base)
     used = {name: sorted({dict(key)[name] for key in traced}) for name in kept}
     notes = {name: f"polynomial, traced at {', '.join(map(str, values))}" for name, values in used.items()}
+    graph = _sized(graph, {name: value for name, value in {**given, **base}.items() if name not in kept})
     return replace(graph, provenance=replace(graph.provenance, symbols=tuple((notes | refused).items())))
+
+
+def _sized(graph: Graph, sizes: Sizes) -> Graph:
+    """The graph, with a record of the values of those sizes that are concrete in it."""
+    return replace(graph, provenance=replace(graph.provenance, sizes=tuple(sorted(sizes.items()))))
 
 
 def points(name: str, value: int) -> tuple[int, ...]:

@@ -25,7 +25,9 @@ Kernel: TypeAlias = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 SYNCHRONISING = ("_local_scalar_dense", "nonzero", "unique", "_unique", "masked_select", "is_nonzero", "equal")
 """Kernels whose result the host must wait for before it goes on."""
 
-_PLAIN = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
+_PLAIN = frozenset({
+    bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format, type(None), type(...),
+})  # fmt: skip
 
 
 class Recorder:
@@ -79,16 +81,13 @@ class Recorder:
         target, args = target_of(function, args)
         if out is None and target is not function:
             out = args[0]  # x[i] = y
-        node = self.graph.create_node(
-            "call_function",
-            target,
-            self._arguments(args),
-            self._arguments(kwargs),
-            name=op_kind(name).split(".")[0].strip("_"),
-        )
+        arguments = self._arguments(args), self._arguments(kwargs)
+        node = self.graph.create_node("call_function", target, name=op_kind(name).split(".")[0].strip("_"))
+        node.args, node.kwargs = arguments  # given above, they are searched for symbols that cannot be here
         self._annotated(node, name)
         node.meta["aten"] = tuple(str(op) for op, *_ in kernels)
         node.meta["sync"] = sync or any(map(_waits, kernels))
+        node.meta["random"] = any(torch.Tag.nondeterministic_seeded in getattr(op, "tags", ()) for op, *_ in kernels)
         self._bind(out, node)
 
     def finish(self, out: Any) -> fx.GraphModule:
@@ -116,16 +115,18 @@ class Recorder:
             for index, part in enumerate(out):
                 if isinstance(part, (Tensor, list, tuple)):
                     item = self.graph.call_function(getitem, (node, index))
-                    item.meta.update(node.meta, op="getitem", aten=(), sync=False)
+                    item.meta.update(node.meta, op="getitem", aten=(), sync=False, random=False)
                     self._bind(part, item)
 
     def _arguments(self, value: Any) -> Any:
         """`value` as arguments of an fx node."""
+        if type(value) in _PLAIN:
+            return value
         if isinstance(value, Tensor):
             return self._node(value)
         if isinstance(value, numpy.generic):  # numpy's own float is a float
             return value.item()
-        if value is None or value is Ellipsis or isinstance(value, _PLAIN):
+        if isinstance(value, tuple(_PLAIN)):
             return value
         if isinstance(value, (tuple, list)):
             parts = (self._arguments(part) for part in value)

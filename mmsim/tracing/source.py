@@ -9,7 +9,7 @@ from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import Model, load_model
-from mmsim.tracing.pipeline import Given, concrete, finished, trace
+from mmsim.tracing.pipeline import Given, batch_of, concrete, finished, rebatched, trace
 from mmsim.tracing.symbolic import Sizes
 
 
@@ -25,8 +25,9 @@ def trace_source(
     inputs: Mapping[str, str] | None = None,
     stages: Mapping[str, str] | None = None,
     allow_unknown: bool = False,
+    batch: int | None = None,
 ) -> Graph:
-    """The graph of `spec`, symbolic in the batch ``B``.
+    """The graph of `spec`, symbolic in the batch ``B``; a network that is valid at one batch only, at `batch`.
 
     `spec` is a workload's name, ``package.module:factory``, ``file.py:factory``, a program saved by `torch.export`
     (``.pt2``) or an ONNX file. `inputs` give a user's model its inputs: ``{"image": "BxSxS:float32"}``. Their
@@ -43,6 +44,8 @@ def trace_source(
         graph_at, named = read_onnx(spec)
         _check_sizes({**knobs, **symbols}, named)
         open_sizes = {name: symbols.get(name, value) for name, value in named.items() if name not in knobs}
+        if "B" in open_sizes:
+            open_sizes["B"] = batch or 0
         return finished(
             lambda sizes: graph_at({**knobs, **sizes}), open_sizes, overrides=stages, allow_unknown=allow_unknown
         )
@@ -50,12 +53,12 @@ def trace_source(
         for option, value in (("--fusion", fusion), ("--modality", modality), ("--end-to-end", end_to_end)):
             if value:
                 raise InputError(f"{option} goes with a workload, not with {spec}")
-        return _trace_model(load_model(spec), inputs, knobs, symbols, stages, allow_unknown)
+        return _trace_model(load_model(spec), inputs, knobs, symbols, stages, allow_unknown, batch)
     if inputs:
         raise InputError(f"--input does not go with the workload {spec}, which brings its own")
     return _trace_workload(
         spec, stages, allow_unknown, symbols, fusion=fusion, modality=modality, end_to_end=end_to_end,
-        host_costs=host_costs, knobs=knobs,
+        host_costs=host_costs, knobs=knobs, batch=batch,
     )  # fmt: skip
 
 
@@ -76,6 +79,7 @@ def _trace_workload(
     end_to_end: bool,
     host_costs: bool,
     knobs: Mapping[str, int],
+    batch: int | None,
 ) -> Graph:
     import torch
 
@@ -98,7 +102,9 @@ def _trace_workload(
         return built.module, built.inputs
 
     graph_at = concrete(given_at, paths=(*first.stages, *(overrides or ())), workload=name, variant=first.variant)
-    return finished(graph_at, {"B": 1, **symbols}, first.stages, overrides=overrides, allow_unknown=allow_unknown)
+    return finished(
+        graph_at, {"B": batch or 0, **symbols}, first.stages, overrides=overrides, allow_unknown=allow_unknown
+    )
 
 
 def _trace_model(
@@ -108,19 +114,23 @@ def _trace_model(
     symbols: Mapping[str, int],
     overrides: Mapping[str, str] | None,
     allow_unknown: bool,
+    batch: int | None,
 ) -> Graph:
     if not inputs and model.inputs is None:
         raise InputError("give the model's inputs, as in --input image=Bx3x224x224:float32", field="--input")
     if not inputs:
         _check_sizes({**knobs, **symbols}, ())
+        own = batch_of(model.inputs)
         return trace(
-            model.module, model.inputs, stages=model.stages, overrides=overrides, workload=model.name,
-            allow_unknown=allow_unknown,
+            model.module, rebatched(model.inputs, own, batch or own), stages=model.stages, overrides=overrides,
+            workload=model.name, allow_unknown=allow_unknown,
         )  # fmt: skip
     specs = parse_inputs(inputs, model.module)
     letters = sorted({name for spec in specs for name in spec.symbols})
     _check_sizes({**knobs, **symbols}, letters)
     open_sizes = {name: symbols.get(name, 0) for name in letters if name not in knobs}
+    if "B" in open_sizes:
+        open_sizes["B"] = batch or 0
     for name in open_sizes.keys() - symbols.keys() - {"B"}:
         raise InputError(
             f"give {name} a value with --set {name}=64, or keep it open: --symbol {name}=64", field="--input"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ def swapped(module: nn.Module, change: Callable[[str, Tensor], Any]) -> Iterator
     What it set while it ran (caches of its own, flags that say so) goes too: the run's tensors are worth nothing later.
     """
     parts = [(path, part) for path, part in module.named_modules() if not isinstance(part, torch.jit.ScriptModule)]
-    before = [(place, copy.copy(place)) for _, part in parts for place in _places(part)]
+    before = [(place, _kind(place)(place)) for _, part in parts for place in _places(part)]
     misses = {cache: cache.cache_info().misses for cache in _caches(part for _, part in parts)}
     try:
         for prefix, part in parts:
@@ -54,6 +53,10 @@ def swapped(module: nn.Module, change: Callable[[str, Tensor], Any]) -> Iterator
 def _places(part: nn.Module) -> list[Any]:
     """Where a module keeps what it has: its attributes, and the dicts, lists and sets among them."""
     return [vars(part), *(value for value in vars(part).values() if isinstance(value, (dict, list, set)))]
+
+
+def _kind(place: Any) -> type:
+    return next(kind for kind in (dict, list, set) if isinstance(place, kind))
 
 
 def _caches(parts: Iterable[nn.Module]) -> set[Any]:
