@@ -172,7 +172,28 @@ SECOND: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "decision_transformer": ("DecisionTransformerModel", {"state_dim": 11, "act_dim": 3, "max_ep_len": 100}, {"states": "float Bx20x11", "actions": "float Bx20x3", "rewards": "float Bx20x1", "returns_to_go": "float Bx20x1", "timesteps": "ids Bx20", "attention_mask": "ones Bx20"}),
 }  # fmt: skip
 
-HELD_OUT = FIRST | SECOND
+THIRD: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "deberta": ("DebertaModel", {**SMALL, "pos_att_type": ["c2p", "p2c"], "relative_attention": True}, TEXT),
+    "xmod": ("XmodModel", {**SMALL, "languages": ["en_XX"], "default_language": "en_XX"}, TEXT),
+    "opt": ("OPTForCausalLM", {"hidden_size": 64, "word_embed_proj_dim": 32, "ffn_dim": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 500}, TEXT),
+    "olmo2": ("Olmo2ForCausalLM", LM, TEXT),
+    "granitemoe": ("GraniteMoeForCausalLM", {**LM, "num_local_experts": 4, "num_experts_per_tok": 2}, TEXT),
+    "qwen2_moe": ("Qwen2MoeForCausalLM", {**LM, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2}, TEXT),
+    "deepseek_v2": ("DeepseekV2ForCausalLM", {**SMALL, "num_key_value_heads": 4, "moe_intermediate_size": 32, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 16, "first_k_dense_replace": 1}, TEXT),
+    "falcon_mamba": ("FalconMambaForCausalLM", {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 500, "state_size": 8}, {"input_ids": IDS}),
+    "longt5": ("LongT5Model", {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 500, "local_radius": 15, "encoder_attention_type": "transient-global"}, {"input_ids": IDS, "decoder_input_ids": "ids Bx16"}),
+    "pegasus_x": ("PegasusXModel", {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "vocab_size": 500, "num_global_tokens": 8, "block_size": 16}, {"input_ids": IDS, "decoder_input_ids": "ids Bx16"}),
+    "vivit": ("VivitModel", {**{k: v for k, v in EYE.items() if k != "patch_size"}, "num_frames": 8, "tubelet_size": [2, 16, 16]}, {"pixel_values": "float Bx8x3x64x64"}),
+    "pix2struct": ("Pix2StructForConditionalGeneration", {"vision_config": {"hidden_size": 64, "d_ff": 128, "d_kv": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_embed_hidden_size": 48, "seq_len": 32}, "text_config": {"hidden_size": 64, "d_ff": 128, "d_kv": 16, "num_layers": 2, "num_heads": 4, "vocab_size": 500}}, {"flattened_patches": "floats01 Bx32x50", "decoder_input_ids": "ids Bx16"}),
+    "aimv2": ("Aimv2Model", {"text_config": {**SMALL, "eos_token_id": 2}, "vision_config": {**EYE}, "projection_dim": 32}, {"input_ids": "ids Bx16", **SMALL_IMAGE}),
+    "regnet": ("RegNetForImageClassification", {"embedding_size": 32, "hidden_sizes": [32, 64, 96, 128], "depths": [1, 1, 2, 1], "groups_width": 16}, SMALL_IMAGE),
+    "rt_detr_v2": ("RTDetrV2ForObjectDetection", {"num_queries": 50, "decoder_layers": 2}, {"pixel_values": "float Bx3x160x160"}),
+    "sew_d": ("SEWDModel", {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128, "conv_dim": [16, 16], "conv_stride": [5, 2], "conv_kernel": [10, 3], "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}, {"input_values": "float Bx1600"}),
+    "diffllama": ("DiffLlamaForCausalLM", LM, TEXT),
+    "timesfm": ("TimesFmModelForPrediction", {"hidden_size": 64, "intermediate_size": 64, "head_dim": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "horizon_length": 32, "context_length": 128}, {"past_values": "float Bx128"}),
+}  # fmt: skip
+
+HELD_OUT = FIRST | SECOND | THIRD
 """Name -> class, settings, inputs."""
 
 TIMM = """
@@ -214,6 +235,7 @@ def of_timm(name: str) -> Built:
 
 def of_programs(name: str) -> Built:
     """A network written by hand."""
+    import tests.more_programs  # noqa: F401 - enters its own
     from tests.programs import PROGRAMS
 
     build, inputs_at = PROGRAMS[name]
@@ -238,6 +260,7 @@ def names() -> list[str]:
     """Every network that can be had here, as ``kind/name``."""
     from importlib.util import find_spec
 
+    import tests.more_programs  # noqa: F401 - enters its own
     from tests.programs import PROGRAMS
 
     timm = TIMM.split() if find_spec("timm") else []

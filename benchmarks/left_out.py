@@ -45,14 +45,14 @@ class Left:
 
 
 LEFT = (
-    Left("t4", True, "V100, 2080 Ti", ("linear", "conv", "rows"),
+    Left("t4", True, "V100, 2080 Ti", ("linear", "conv"),
          (("t4.cuda_share", 0.95 / GEFORCE_BOOST), ("t4.power.burst_s", 1e-3),
           ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("validate.ZEROS", 0.5)),
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
-    Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows"),
+    Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows_all"),
          (("v100_pcie.cuda_share", 0.966), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ)),
          (("CUDA_BATCHED", library.TURING_BATCHED),)),
-    Left("a100_pcie_40gb", False, "V100 and T4", ("rows",), (("a100_pcie_40gb.cuda_share", 0.995),),
+    Left("a100_pcie_40gb", False, "V100 and T4", ("rows_all",), (("a100_pcie_40gb.cuda_share", 0.995),),
          (("AMPERE", library.CUDA), ("AMPERE_BATCHED", library.CUDA_BATCHED))),
     Left("a100_sxm_80gb", False, "H100", (), (("a100_sxm_80gb.tensor_share", 0.89),),
          (("TENSOR", replace(library.HOPPER, cluster=1, hides_output=False)),)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -30,9 +31,11 @@ def read_text(path: str | Path) -> str:
     """The text of a file. Raises `InputError` when it is missing, too large or not UTF-8."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:  # a device or a pipe does not say how much it holds
+            read = file.read(MAX_BYTES + 1)
+        if len(read) > MAX_BYTES:
             raise InputError(f"larger than {MAX_BYTES} bytes", file=str(path))
-        return path.read_text(encoding="utf-8")
+        return io.StringIO(read.decode("utf-8"), newline=None).read()
     except FileNotFoundError:
         raise InputError("no such file", file=str(path)) from None
     except IsADirectoryError:
@@ -150,9 +153,12 @@ def _field_path(path: str) -> str | None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a file whole or not at all: beside it first, then renamed over it."""
+    """Write a file whole or not at all: beside it first, then renamed over it. A device is written as it is."""
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # /dev/stdout, a pipe; a folder fails here
+            path.write_text(text, encoding="utf-8")
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -101,6 +102,14 @@ def test_other_templates_are_refused(text: str, message: str, tmp_path: Path) ->
         files.read_yaml(path)
 
 
+def test_files_that_include_each_other_many_times_are_bounded(tmp_path: Path) -> None:
+    for depth in range(5):
+        files.write_text(tmp_path / f"{depth}.yaml", f"{{{{include_text('{depth + 1}.yaml')}}}}\n" * 100)
+    files.write_text(tmp_path / "5.yaml", "a: 1\n")
+    with pytest.raises(InputError, match="64 in all"):
+        files.read_yaml(tmp_path / "0.yaml")
+
+
 def test_schema_errors_name_the_field() -> None:
     with pytest.raises(InputError, match=r"^a\.yaml: levels\.1\.size_bytes: Expected `int`, got `str`$"):
         files.check({"levels": [{"size_bytes": 1}, {"size_bytes": "big"}]}, _File, file="a.yaml")
@@ -125,6 +134,21 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         files.write_json(target / "below" / "a" / "file.json", {})
     assert [p.name for p in target.parent.iterdir()] == ["x.json"]
+
+
+def test_a_pipe_is_written_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_text(pipe, "text")
+    assert os.read(end, 10) == b"text" and not pipe.is_file()
+    os.close(end)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_a_file_without_an_end_is_not_read_whole() -> None:
+    with pytest.raises(InputError, match="larger than"):
+        files.read_text("/dev/zero")
 
 
 def test_json_stands_on_one_line_where_it_fits() -> None:

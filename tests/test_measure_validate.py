@@ -339,3 +339,15 @@ def test_a_network_that_takes_its_way_by_its_activations_is_validated_on_the_way
     assert graph is not None and graph["provenance"]["route"] == "recorder-real"
     (found,) = json.loads(capsys.readouterr().out)["files"]
     assert found["network"]["predicted_s"] > 0
+
+
+def test_a_file_never_names_a_program_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('run')\n")
+    for network in (f"{tmp_path}/evil.py:build", "os:abort", "../evil.pt2"):
+        measured = msgspec.structs.replace(as_predicted(1, 1.0), source=Source(network))
+        path = str(measurement.dump(measured, tmp_path / "m.json"))
+        monkeypatch.setattr(sys, "argv", ["mmsim", "validate", "network", path, "--arch", "host_cpu"])
+        assert cli._run() == 2
+        assert "graph: holds no graph of a model of one's own" in capsys.readouterr().err

@@ -88,3 +88,13 @@ def test_a_scripted_layer_counts_once() -> None:
 def test_a_real_run_says_that_it_holds_for_its_values() -> None:
     graph = mmsim.trace(network("EarlyExit"), inputs("EarlyExit", 2))
     assert any("values" in note for note in graph.provenance.notes)
+    assert not any("random" in note for note in graph.provenance.notes)
+
+
+def test_sizes_drawn_at_random_are_noted() -> None:
+    class Cropped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x[:, : int(torch.rand(()) * 4) + 1].relu()
+
+    graph = mmsim.trace(Cropped(), {"x": torch.ones(2, 8)}, symbols=())
+    assert any("waits for a number drawn at random" in note for note in graph.provenance.notes)

@@ -46,7 +46,7 @@ class Shape:
         )
 
 
-_BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0)
+_BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0, stride=0.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
 _WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
 IMPLICIT = {

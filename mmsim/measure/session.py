@@ -84,7 +84,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         memory=notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device)),
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
-        graph=to_record(subject.graph) if subject.graph.provenance.route == "recorder-real" else None,
+        graph=to_record(subject.graph) if options.source.is_own else None,
         pace_s=paces,
         notes=notes.lines,
     )

@@ -31,6 +31,7 @@ class Flow:
     spares_reads: bool  # whether the first read of each word is spared
     spares_fills: bool
     keeps: bool  # whether a tile stays while the loops around do not move it
+    free: bool = False  # whether its words are counted already
 
     def net_pj(self, reads: Array, fills: Array, free_reads: Array, free_fills: Array) -> Array:
         """Energy of so many words when, of an output, so many are first accesses."""

@@ -61,9 +61,22 @@ def lower(graph_module: fx.GraphModule, *, workload: str = "", variant: str = ""
         provenance=Provenance(
             route=graph_module.meta.get("route", ""),
             software="torch " + torch.__version__.split("+")[0],
-            notes=REAL_RUN if graph_module.meta.get("route") == "recorder-real" else (),
+            notes=_notes(graph_module) if graph_module.meta.get("route") == "recorder-real" else (),
         ),
     )
+
+
+def _notes(graph_module: fx.GraphModule) -> tuple[str, ...]:
+    """What a graph of a real run holds for."""
+    random: dict[fx.Node, None] = {}
+    for node in graph_module.graph.nodes:
+        drawn = node.meta.get("random") or any(source in random for source in node.all_input_nodes)
+        if drawn and node.meta.get("sync"):
+            place = node.meta["module_path"] or "the network itself"
+            return (*REAL_RUN, f"{node.meta['op']} in {place} waits for a number drawn at random: this is one draw")
+        if drawn:
+            random[node] = None
+    return REAL_RUN
 
 
 def _returned(graph: fx.Graph) -> dict[fx.Node, None]:

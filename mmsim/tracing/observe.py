@@ -21,6 +21,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmsim.tracing.eager import as_eager
 from mmsim.tracing.packed import PACKED
 from mmsim.tracing.recorder import Kernel, Recorder
 from mmsim.tracing.shadow import Shadows
@@ -36,24 +37,12 @@ def observed(recorder: Recorder, shadows: Shadows | None, whole: Callable[[str],
     """Record all that runs inside. An op whose name is not `whole` is recorded as its kernels."""
     functions = _Functions(recorder, shadows, whole)
     with ExitStack() as stack:
-        stack.enter_context(_listed_whole())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(as_eager(shadows))
         stack.callback(register_module_forward_pre_hook(recorder.enter).remove)
         stack.callback(register_module_forward_hook(recorder.leave, always_call=True).remove)
         stack.enter_context(_Kernels(functions))
         stack.enter_context(functions)
         yield
-
-
-@contextmanager
-def _listed_whole() -> Iterator[None]:
-    """``fake.tolist()`` as one call: a fake tensor's own way asks for element by element."""
-    own = FakeTensor.tolist
-    FakeTensor.tolist = Tensor.tolist  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        FakeTensor.tolist = own  # type: ignore[method-assign]
 
 
 class _Functions(TorchFunctionMode):

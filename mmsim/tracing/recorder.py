@@ -87,6 +87,7 @@ class Recorder:
         self._annotated(node, name)
         node.meta["aten"] = tuple(str(op) for op, *_ in kernels)
         node.meta["sync"] = sync or any(map(_waits, kernels))
+        node.meta["random"] = any(torch.Tag.nondeterministic_seeded in getattr(op, "tags", ()) for op, *_ in kernels)
         self._bind(out, node)
 
     def finish(self, out: Any) -> fx.GraphModule:
@@ -114,7 +115,7 @@ class Recorder:
             for index, part in enumerate(out):
                 if isinstance(part, (Tensor, list, tuple)):
                     item = self.graph.call_function(getitem, (node, index))
-                    item.meta.update(node.meta, op="getitem", aten=(), sync=False)
+                    item.meta.update(node.meta, op="getitem", aten=(), sync=False, random=False)
                     self._bind(part, item)
 
     def _arguments(self, value: Any) -> Any:

@@ -50,6 +50,10 @@ class Shadows:
         real = self._known(tensor)
         return real.now() if isinstance(real, Part) else real
 
+    def knows(self, tensor: Tensor) -> bool:
+        """Whether `of` gives the values of `tensor`."""
+        return self._known(tensor) is not None
+
     def _known(self, tensor: Tensor) -> Tensor | Part | None:
         real = self._real.get(id(tensor))
         if real is None:
