@@ -10,6 +10,7 @@ import pytest
 from mmsim import files
 from mmsim.arch import builtin_names, catalogue, load, spec, tables, timeloop
 from mmsim.arch.arithmetic import number
+from mmsim.arch.constraints import parse_constraints
 from mmsim.arch.model import Fanout, LoopConstraints, Storage
 from mmsim.errors import InputError
 
@@ -306,6 +307,24 @@ def test_a_gate_is_a_level_by_name() -> None:
     assert "DRAM" in {node.power_gated_at for node in arch.storages}
     with pytest.raises(InputError, match="unknown level 'L7'"):
         timeloop.parse(timeloop_file("min_utilization: 0.1", "power_gated_at: L7"), file="t.yaml")
+
+
+def test_attributes_and_nodes_are_bounded() -> None:
+    many = ", ".join(f"a{i}: a{i + 1} + 1" for i in range(300))
+    with pytest.raises(InputError, match=r"architecture\.nodes\.1\.attributes: more than 256"):
+        timeloop.parse(timeloop_file("type: LPDDR4", f"type: LPDDR4, {many}"), file="t.yaml")
+    nodes = [{"!": "Component", "name": f"m{i}", "class": "SRAM", "attributes": {"datawidth": 8}} for i in range(200)]
+    with pytest.raises(InputError, match=r"architecture\.nodes: more than 128"):
+        timeloop.parse({"architecture": {"nodes": nodes}}, file="t.yaml")
+
+
+def test_the_spatial_constraints_of_timeloops_tutorial() -> None:
+    """``maximize_dims`` is kept for who searches; the tutorial's split stands behind every dimension."""
+    spatial = {"maximize_dims": [["M", "C"]], "split": "len(spec.problem.instance)"}
+    found = parse_constraints({"spatial": spatial}, "c").spatial
+    assert found.maximize == (("M", "C"),) and found.split == 999
+    with pytest.raises(InputError, match=r"c\.spatial\.maximize_dims: expected lists of dimensions"):
+        parse_constraints({"spatial": {"maximize_dims": "M"}}, "c")
 
 
 def test_top_level_keys_by_their_parts() -> None:

@@ -151,6 +151,24 @@ def test_a_file_without_an_end_is_not_read_whole() -> None:
         files.read_text("/dev/zero")
 
 
+def test_devices_and_pipes_are_written_to_not_replaced(tmp_path: Path) -> None:
+    import os
+    import threading
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(pipe.read_text()))
+    reader.start()
+    files.write_text(pipe, "all of it")
+    reader.join()
+    assert said == ["all of it"] and pipe.is_fifo()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "file")
+    files.write_text(link, "through it")
+    assert link.is_symlink() and (tmp_path / "file").read_text() == "through it"
+
+
 def test_json_stands_on_one_line_where_it_fits() -> None:
     value = {"deep": {"er": [[1, 2], ["a", "b"], list(range(80))]}, "empty": [], "é": None}
     text = files.to_json(value)

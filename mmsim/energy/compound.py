@@ -127,7 +127,7 @@ class _Assembly:
     def part(self, part: Part, given: Mapping[str, object], depth: int) -> tuple[float, Estimate]:
         """How many, and one's estimate."""
         inherited = {key: given[key] for key in ("technology", "global_cycle_seconds")}
-        own = evaluated(part.attributes, given)
+        own = evaluated(part.attributes, given, f"{part.name}.attributes")
         # a component's attribute by the same name is meant, not the part's own
         own |= {key: given[key] for key, value in part.attributes.items() if value == key and key in given}
         try:
@@ -167,7 +167,8 @@ def _attributes(compound: CompoundClass, attributes: Mapping[str, object], proce
     for key, value in given.items():
         if value == MUST_SPECIFY and key not in chip:
             raise InputError("missing", field=key)
-    return {**chip, **evaluated({key: value for key, value in given.items() if value != MUST_SPECIFY}, chip)}
+    specified = {key: value for key, value in given.items() if value != MUST_SPECIFY}
+    return {**chip, **evaluated(specified, chip, f"{compound.name}.attributes")}
 
 
 def _action(
