@@ -33,7 +33,7 @@ def predict(workload: str, variant: str, arch: str = "rtx_2080_ti", batch: int =
 
 
 def paper_figures() -> list[dict[str, Any]]:
-    """Every statement with the paper's figure, ours, and whether they agree (a figure: within a third)."""
+    """Every statement with the paper's figure, ours, and whether they agree (a figure: within a factor of 1.5)."""
     nine = [predict(*name) for name in NINE]
     efficiency = [c.gld_efficiency for _, found in nine for c in found.values()]
     return [
