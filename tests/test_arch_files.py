@@ -214,6 +214,7 @@ def test_variables_are_names_and_no_attributes() -> None:
         ),
         ("name: PE\n", "name: PE\n    sparse_optimizations: {}\n", "sparse_optimizations: not supported (sparse"),
         ("factors: [C=1, M<=4]", "factors: [C~1]", "constraints.spatial.factors: 'C~1' is not a factor"),
+        ("factors: [C=1, M<=4]", f"factors: ['C{' ' * 200_000}x']", "is not a factor"),
         ("keep_only: [Weights]", "keep: [Weights], bypass: [Weights]", "'Weights' is both kept and bypassed"),
         ("target: glb", "target: glob", "constraints.targets.0.target: unknown target 'glob'"),
         ("  - !Component {name: mac, class: intmac}\n", "", "the last node, and no other, must be a compute"),

@@ -92,6 +92,8 @@ width: 32
         ("{% if x|default(True) %}", "if without endif"),
         ("{% endif %}", "is not read"),
         ("a: {{ {1: 2} }}", "is not read"),
+        ("a: {{b|default(" + " " * 100_000 + "}}", "is not read"),
+        ("? !Component\n: 1", "a key must be plain text"),
         ("{{include_text('1.yaml')}}", "includes more than 8 deep"),
         ("{{include_text('none.yaml')}}", "none.yaml: no such file"),
     ],

@@ -8,6 +8,7 @@ from typing import Any, cast
 from mmsim.arch.model import Constraints, LoopConstraints, Relation
 from mmsim.errors import InputError
 
+MAX_FACTOR_TEXT = 100  # of one factor: an expression of this kind takes its length squared
 _FACTOR = re.compile(r"\s*([A-Za-z]\w*)\s*(<=|>=|=)?\s*(\d{1,15})\s*")
 _ALL = "len(spec.problem.instance)"  # how a tutorial of Timeloop writes a split behind every dimension
 ALL = 999
@@ -83,9 +84,9 @@ def parse_factors(value: object, field: str) -> tuple[tuple[str, Relation, int],
         raise InputError("expected a list such as [C=1, M<=8]", field=field)
     found: list[tuple[str, Relation, int]] = []
     for part in parts:
-        match = _FACTOR.fullmatch(part) if isinstance(part, str) else None
+        match = _FACTOR.fullmatch(part) if isinstance(part, str) and len(part) <= MAX_FACTOR_TEXT else None
         if not match:
-            raise InputError(f"{part!r} is not a factor such as C=1 or M<=8", field=field)
+            raise InputError(f"{str(part)[:60]!r} is not a factor such as C=1 or M<=8", field=field)
         found.append((match[1], cast(Relation, match[2] or "="), int(match[3])))
     return tuple(found)
 

@@ -38,6 +38,7 @@ from mmsim.errors import InputError
 
 MAX_DEPTH = 16  # of classes made of classes
 MAX_WORK = 20_000  # attributes, parts and actions of one component, with those of its parts: a second's worth
+MAX_NAME = 200
 MUST_SPECIFY = "must_specify"
 COMPUTE = ("read", "add", "multiply", "compare", "count")
 """What Accelergy's plug-ins call the operation of an arithmetic unit, which is ``compute`` here."""
@@ -196,6 +197,8 @@ def _energy(part: Estimate, action: str, where: str) -> float:
 
 def _base(name: str) -> str:
     """A part's name without its range."""
+    if len(name) > MAX_NAME:
+        raise InputError(f"the part {name[:20]!r}... has a name of more than {MAX_NAME} characters")
     return _RANGE.sub("", name)
 
 
