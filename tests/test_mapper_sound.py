@@ -115,7 +115,7 @@ def _every_completion(plan: Plan, rows: Rows) -> list[Rows]:
     return list(itertools.chain(*(_every_completion(plan, hopeful(plan, piece)) for piece in pieces)))
 
 
-SEEDS = [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 80))]
+SEEDS = [*range(10), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(10, 150))]
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -73,11 +73,11 @@ class Plan:
             self._take_as_handed_on()
 
     def _take_as_handed_on(self) -> None:
-        """Of a sliding window that compute units may hand on count every word once: what is read again depends on
-        how units are numbered."""
+        """Of sliding windows that children without a memory may hand on count every word once: what is read again
+        depends on how the children are numbered."""
         free = []
         for flow in self.flows:
-            if self.hands_on(flow) and flow.boundary.space in self.halo:
+            if flow.roams and not flow.keeps:
                 self.handed_pj += self.whole[flow.boundary.space] * (flow.read_pj - flow.first_read_pj)
                 flow = replace(flow, read_pj=0.0, first_read_pj=0.0, free=True)
             free.append(flow)
@@ -271,6 +271,11 @@ class Plan:
             if len(rank) == 2:
                 share = np.minimum(share, rank_sum(rank, sizes, np.ones_like(count)) / rank_sum(rank, sizes, count))
         return share
+
+    def sliding(self, space: int, dims: Sequence[int]) -> list[int]:
+        """Those of some dimensions that index a rank of a data space together with another one."""
+        together = {d for rank in self.ranks[space] if len(rank) > 1 for d, _ in rank}
+        return [d for d in dims if d in together]
 
     def fans_ahead(self, k: int, flow: Flow) -> int:
         """How many fan-outs' axes stand between slot `k` and the flow's parent."""

@@ -19,7 +19,7 @@ from mmsim.nest.mapspace import Array
 Metric: TypeAlias = Literal["latency", "energy", "edp"]
 PATIENCE, PROOF = 300_000, 2_000_000  # mappings judged by a proof before its end is in sight, and at most
 TRIALS, FEW, ORDERS = 500, 10, 100  # mappings that a proof judges one by one; of a large problem; and of one row
-AT_FIRST = 2  # of one beam
+AT_FIRST = 1  # of one beam
 ROUNDING = 1e-3  # by which whole accesses per instance may exceed the search's fractions of them
 TOLERANCE = 1e-12  # of sums in another order
 
@@ -125,12 +125,12 @@ class Run:
             rest = better[tried:]
             if not self.wins(rows.bound[rest[:1]], rows.cycles[rest[:1]])[0]:
                 return
-            if self.found and (
-                self.tried >= (TRIALS if self.thorough else FEW) or (not self.proving and tried >= AT_FIRST)
-            ):
+            most = TRIALS if self.thorough else FEW
+            enough = self.tried >= most if self.proving else tried >= AT_FIRST
+            if self.found and enough:
                 self.give_up(rows.bound[rest], rows.cycles[rest])
                 return
-            costs, whole = judged(plan, rows, row, ORDERS if self.thorough else 1)
+            costs, whole = judged(plan, rows, row, ORDERS if self.thorough and self.proving else 1)
             for mapping, cost in costs:
                 energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
                 if self.wins(energy, cycles)[0]:

@@ -190,6 +190,11 @@ def _close(
         reads = np.zeros(len(rows))
         if not ahead:
             reads = np.where(closing, live.words * live.shared * fetches(plan.known(flow.parent_group)), 0.0)
+        if flow.roams and plan.cautious:
+            moves = rows.factor[plan.sliding(space, cls.closing[space])] > 1
+            roaming = closing & moves.any(axis=0)
+            live.words = np.where(roaming, 0.0, live.words)
+            reads = np.where(roaming, 0.0 if ahead else plan.whole[space], reads)
         count(plan, rows, flow, reads, fills)
     if ahead:
         irrelevant = plan.irrelevant[space]

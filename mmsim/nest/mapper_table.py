@@ -98,9 +98,9 @@ class Table:
             refetch = refetch * count[d]
         whole = plan.whole[space]
         most = [np.minimum(refetch, plan.fan_ahead(0, group)) for group in (flow.parent_group, flow.child_group)]
-        reads = np.maximum(whole, words * refetch / ahead)
+        reads = np.maximum(whole, words * refetch / ahead * (not flow.roams))
         now = flow.net_pj(reads, words * refetch, whole * most[0], whole * most[1])
-        once = np.maximum(whole, words / ahead if halo else words)
+        once = np.maximum(whole, words / ahead * (not flow.roams) if halo else words)
         return now, flow.net_pj(once, words, whole * most[0], whole * most[1])
 
     def _words(self, space: int, count: list[Array]) -> Array:

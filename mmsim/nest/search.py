@@ -33,6 +33,7 @@ from mmsim.problem import Problem
 MAPPINGS = 1_200_000  # judged at most to find a good mapping when no budget is given
 BEAM_PLANS = 48  # choices of what is kept that are looked at more closely
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
+TINY = 2**16  # steps up to which whole accesses are looked at, where they matter
 JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
@@ -106,7 +107,8 @@ def _find_good(run: Run, keeps: Keeps) -> None:
         np.array([values[0] for values in each]) for each in zip(*((s.bound, s.cycles) for _, s in plans), strict=False)
     )
     plans = [plans[i] for i in run.order(energy, cycles)]
-    run.thorough = any(plan.rounding_pj > ROUNDING * start.bound[0] for plan, start in plans)
+    tiny = math.prod(keeps.space.sizes) <= TINY
+    run.thorough = tiny and any(plan.rounding_pj > ROUNDING * start.bound[0] for plan, start in plans)
     run.one_by_one = run.thorough or not all(plan.is_close for plan, _ in plans)
     for places, count in BEAMS:
         for plan, start in plans[:count]:
@@ -164,6 +166,9 @@ def _refuse_unsearched(space: Mapspace) -> None:
         for name in ("min_utilization", "no_coalesce"):
             if getattr(slot.constraints, name):
                 raise InputError(f"the mapper does not search under {name}; give a mapping", field=slot.node.name)
+        if slot.constraints.spatial.maximize:
+            what = "maximize_dims, which spares Timeloop's mapper work, is not needed here; leave it out"
+            raise InputError(what, field=slot.node.name)
 
 
 def _check_feasible(space: Mapspace) -> None:
