@@ -204,6 +204,8 @@ FOURTH: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "gpt_neo": ("GPTNeoForCausalLM", {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 500, "attention_types": [[["global", "local"], 1]]}, TEXT),
     "mpt": ("MptForCausalLM", {"d_model": 64, "n_heads": 4, "n_layers": 2, "vocab_size": 500}, TEXT),
     "bros": ("BrosModel", {**SMALL, "dim_bbox": 8}, {**TEXT, "bbox": "floats01 Bx64x8"}),
+    "lilt": ("LiltModel", {**SMALL, "hidden_size": 96}, {**TEXT, "bbox": "ones Bx64x4"}),
+    "bit": ("BitModel", {"embedding_size": 32, "hidden_sizes": [128, 128, 256, 256], "depths": [1, 1, 1, 1]}, SMALL_IMAGE),
     "m2m_100": ("M2M100Model", {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "vocab_size": 500}, TWO_TEXTS),
     "umt5": ("UMT5Model", {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 500}, TWO_TEXTS),
     "ijepa": ("IJepaModel", EYE, SMALL_IMAGE),
@@ -249,13 +251,22 @@ def of_transformers(name: str) -> Built:
     return cls(cls.config_class(**settings)).eval(), lambda batch: inputs(name, batch)
 
 
+CUT = {
+    "deepseek_vit_412m": {"img_size": 224, "depth": 2},
+    "gemma4_vit_167m": {"img_size": 256, "depth": 2},
+    "qwen3_vit_88m": {"img_size": 256, "depth": 2},
+}
+"""Of 768 pixels: a real run of the whole takes minutes."""
+
+
 def of_timm(name: str) -> Built:
-    """A network of timm at its own image size."""
+    """A network of timm at its own image size, or cut where that takes too long."""
     import timm
 
-    module: nn.Module = timm.create_model(name).eval()
-    size = module.default_cfg["input_size"]
-    return module, lambda batch: {"x": torch.randn(batch, *size)}
+    settings = CUT.get(name, {})
+    module: nn.Module = timm.create_model(name, **settings).eval()
+    size = settings.get("img_size", module.default_cfg["input_size"][-1])
+    return module, lambda batch: {"x": torch.randn(batch, 3, size, size)}
 
 
 def of_programs(name: str) -> Built:

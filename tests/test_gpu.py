@@ -129,6 +129,27 @@ def test_pytorchs_own_depthwise_kernel_is_bound_by_its_loads() -> None:
     assert (kernel.name, library.name) == ("native_depthwise", "depthwise")
 
 
+REPLKNET = {
+    16: (5.6, 11.0, 14.4, 17.6, 36.0, 57.2, 83.4, 133.5, 150.7, 171.4),
+    32: (21.9, 34.1, 54.8, 76.1, 141.2, 230.5, 342.3, 557.8, 638.6, 734.8),
+    64: (69.6, 141.2, 228.6, 319.8, 600.0, 977.7, 1454.4, 2371.1, 2698.4, 3090.4),
+}
+"""Ding et al., arXiv:2203.06717, table 1: ms of 24 depthwise layers, float32, PyTorch 1.9 on an RTX 2080 Ti, input
+64 x 384 x R x R, R -> kernels of 3, 5, 7, 9, 13, 17, 21, 27, 29, 31."""
+
+
+def test_depthwise_layers_of_a_published_table() -> None:
+    where = machine(load("rtx_2080_ti"))
+    errors = []
+    for edge, row in REPLKNET.items():
+        sizes = (np.array(float(size)) for size in (64, 384, 384, edge * edge, edge, edge))
+        shape = conv.Shape(*sizes, groups=384.0)
+        for side, measured_ms in zip((3, 5, 7, 9, 13, 17, 21, 27, 29, 31), row, strict=True):
+            (kernel,) = conv.convolution(where, replace(shape, taps=float(side**2)), "float32", cold=(1.0, 1.0, 1.0))
+            errors.append(abs(24e3 * kernel.device_s / measured_ms - 1))
+    assert np.mean(errors) < 0.08 and max(errors) < 0.30
+
+
 def test_misaligned_tensor_products_pay() -> None:
     where = machine(load("rtx_2080_ti"))
     assert (

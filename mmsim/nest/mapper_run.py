@@ -17,8 +17,8 @@ from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Array
 
 Metric: TypeAlias = Literal["latency", "energy", "edp"]
-PATIENCE, PROOF = 300_000, 2_000_000  # mappings judged by a proof before its end is in sight, and at most
-TRIALS, FEW, ORDERS = 500, 10, 100  # mappings that a proof judges one by one; of a large problem; and of one row
+PATIENCE, PROOF = 240_000, 2_000_000  # mappings judged by a proof before its end is in sight, and at most
+TRIALS, FEW, ORDERS = 60, 2, 60  # mappings that a proof judges one by one; of a large problem; and of one row
 AT_FIRST = 1  # of one beam
 ROUNDING = 1e-3  # by which whole accesses per instance may exceed the search's fractions of them
 TOLERANCE = 1e-12  # of sums in another order

@@ -33,7 +33,7 @@ from mmsim.problem import Problem
 MAPPINGS = 1_200_000  # judged at most to find a good mapping when no budget is given
 BEAM_PLANS = 48  # choices of what is kept that are looked at more closely
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
-TINY = 2**16  # steps up to which whole accesses are looked at, where they matter
+TINY = 2**12  # steps up to which whole accesses are looked at, where they matter
 JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
