@@ -57,18 +57,23 @@ def _tables(op: str, *gpus: str) -> tuple[tuple[str, str], ...]:
 
 
 T4 = _of("t4", "cuda_share power.burst_s power.gemm_fma_pj[float32]")
+HBM = ("v100_pcie", "a100_pcie_40gb")
+ROWS = tuple(
+    f"vector.{row}.{field}" for row in ("WARP_SOFTMAX", "BLOCK_SOFTMAX", "LAYER_NORM")
+    for field in ("clocks", "clocks_per_element")
+)  # fmt: skip
 FIELDS = "perimeter k_clocks tail overlap"
 GROUPS = {
     "linear": Group(
         _tables("linear", "v100_pcie", "t4"),
-        (*_of("library.CUDA", f"{FIELDS} spread drift"), "v100_pcie.cuda_share", *T4),
+        (*_of("library.CUDA", f"{FIELDS} spread stride"), "v100_pcie.cuda_share", *T4),
     ),
     "bmm": Group(
         _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "k_clocks overlap efficiency")
     ),
     "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap efficiency")),
     "linear_ampere": Group(
-        _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} drift"), "a100_pcie_40gb.cuda_share")
+        _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} stride"), "a100_pcie_40gb.cuda_share")
     ),
     "gemm_a100": Group(
         _tables("gemm", "a100_sxm_80gb"),
@@ -87,11 +92,8 @@ GROUPS = {
          *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CALLS[conv2d] UNFUSED"),
          "validate.ZEROS"),
     ),
-    "rows": Group(
-        _tables("softmax", "v100_pcie", "a100_pcie_40gb") + _tables("ln", "v100_pcie", "a100_pcie_40gb"),
-        tuple(f"vector.{row}.{field}" for row in ("WARP_SOFTMAX", "BLOCK_SOFTMAX", "LAYER_NORM")
-              for field in ("clocks", "clocks_per_element")),
-    ),
+    "rows": Group(_tables("softmax", *HBM) + _tables("ln", *HBM), ROWS),
+    "rows_all": Group(_tables("softmax", *HBM, "t4") + _tables("ln", *HBM, "t4"), ROWS),
 }  # fmt: skip
 
 

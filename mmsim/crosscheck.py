@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,12 +47,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Total:
-    """Sums of one back end over the problems that every back end solved, each as often as it is used."""
+    """Sums of one back end over the problems that every back end solved, each as often as it is used.
+
+    It `solved` so many problems. On those that the first back end solved too, the sums' energy-delay
+    product is `edp_ratio` times the first one's.
+    """
 
     backend: str
     latency_s: float
     energy_j: float
     seconds: float
+    solved: int
+    edp_ratio: float
 
     @property
     def edp(self) -> float:
@@ -74,13 +81,22 @@ class Crosscheck:
         return tuple(self._total(index, name) for index, name in enumerate(self.backends))
 
     def _total(self, index: int, name: str) -> Total:
-        chosen = [(row.uses, row.answers[index]) for row in self.rows if row.comparable]
+        comparable = [row for row in self.rows if row.comparable]
+        both = [row for row in self.rows if row.answers[0].solution and row.answers[index].solution]
+        latency_s, energy_j = self._sums(index, comparable)
         return Total(
-            name,
-            sum(uses * answer.solution.latency_s for uses, answer in chosen if answer.solution),
-            sum(uses * answer.solution.energy_j for uses, answer in chosen if answer.solution),
-            sum(answer.seconds for _, answer in chosen),
+            backend=name,
+            latency_s=latency_s,
+            energy_j=energy_j,
+            seconds=sum(row.answers[index].seconds for row in comparable),
+            solved=sum(row.answers[index].solution is not None for row in self.rows),
+            edp_ratio=math.prod(self._sums(index, both)) / math.prod(self._sums(0, both)) if both else math.nan,
         )
+
+    def _sums(self, index: int, rows: Sequence[Row]) -> tuple[float, float]:
+        """Latency and energy of one back end over some problems, each as often as it is used."""
+        solved = [(row.uses, solution) for row in rows if (solution := row.answers[index].solution)]
+        return sum(uses * one.latency_s for uses, one in solved), sum(uses * one.energy_j for uses, one in solved)
 
 
 def installed() -> tuple[str, ...]:
@@ -130,5 +146,5 @@ def _ask(name: str, problem: Problem, arch: Arch, objective: Objective, limit_s:
     try:
         solution = backends.solve(problem, arch, objective, name=name, limit_s=limit_s)
     except InputError as error:
-        return Answer(name, None, time.perf_counter() - start, str(error))
+        return Answer(name, None, time.perf_counter() - start, str(error).removeprefix(f"{name}_job: "))
     return Answer(name, solution, time.perf_counter() - start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from mmsim.errors import InputError
 MAX_BYTES = 256 * 2**20  # a layer dump of a 10,000-layer network is 10 MB
 MAX_DEPTH = 64
 MAX_NODES = 2_000_000  # after YAML aliases are expanded: refuses the billion-laughs file
+MAX_YAML = 2**22  # characters, and
+MAX_YAML_NODES = 200_000  # values as written: what takes a second or two to read, and a hundred times what people have
 
 WIDTH = 160  # of a line of JSON
 
@@ -28,9 +31,11 @@ def read_text(path: str | Path) -> str:
     """The text of a file. Raises `InputError` when it is missing, too large or not UTF-8."""
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:  # a device or a pipe does not say how much it holds
+            read = file.read(MAX_BYTES + 1)
+        if len(read) > MAX_BYTES:
             raise InputError(f"larger than {MAX_BYTES} bytes", file=str(path))
-        return path.read_text(encoding="utf-8")
+        return io.StringIO(read.decode("utf-8"), newline=None).read()
     except FileNotFoundError:
         raise InputError("no such file", file=str(path)) from None
     except IsADirectoryError:
@@ -69,8 +74,10 @@ def parse_yaml(text: str, *, file: str) -> Any:
 
     from mmsim._yaml import SafeLoader
 
+    if len(text) > MAX_YAML:
+        raise InputError(f"more than {MAX_YAML} characters of YAML", file=file)
     try:
-        _check_depth(text, file)
+        _check_extent(text, file)
         value = yaml.load(text, Loader=SafeLoader)  # noqa: S506 - a subclass of yaml's safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -86,14 +93,16 @@ def parse_yaml(text: str, *, file: str) -> Any:
     return value
 
 
-def _check_depth(text: str, file: str) -> None:
-    """Refuse deep nesting before values are built: libyaml's composer recurses in C and would crash."""
+def _check_extent(text: str, file: str) -> None:
+    """Refuse deep nesting and too many values before they are built: libyaml recurses in C and would crash."""
     import yaml
 
     from mmsim._yaml import SafeLoader
 
     depth = 0
-    for event in yaml.parse(text, Loader=SafeLoader):
+    for count, event in enumerate(yaml.parse(text, Loader=SafeLoader)):
+        if count > MAX_YAML_NODES:
+            raise InputError(f"more than {MAX_YAML_NODES} values", file=file)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -144,9 +153,12 @@ def _field_path(path: str) -> str | None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write a file whole or not at all: beside it first, then renamed over it."""
+    """Write a file whole or not at all: beside it first, then renamed over it. A device is written as it is."""
     path = Path(path)
     try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # /dev/stdout, a pipe; a folder fails here
+            path.write_text(text, encoding="utf-8")
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

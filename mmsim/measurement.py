@@ -85,10 +85,7 @@ class Peak(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to have the same network again: what was named on the command line, option by option.
-
-    Where control flow depends on activations another run may take another way; then the graph is kept too.
-    """
+    """How to have the same network again: what was named on the command line, option by option."""
 
     network: str
     fusion: str | None = None
@@ -99,6 +96,11 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: dict[str, str] = {}
     stages: dict[str, str] = {}
     only: str | None = None  # the one stage that was measured
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is a model of the user's own: a program or a factory, not a workload's name."""
+        return not self.network.isidentifier()
 
 
 class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,9 +208,9 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrent: Concurrent | None = None
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
-    mark_s: float = 0.0  # on a GPU: taken off each layer, for what a mark costs beyond its own events
+    mark_s: float = 0.0  # taken off each layer: by as much the passes with marks were longer than those without
     cache: Literal["warm", "cold"] = "warm"
-    graph: dict[str, Any] | None = None  # its layer dump, where tracing again may give another: see `Source`
+    graph: dict[str, Any] | None = None  # the layer dump of a model of one's own: a file names no program to run
     pace_s: dict[str, float] = {}  # of a CPU: what a few programs took just then, to hold against its calibration
     notes: list[str] = []
 

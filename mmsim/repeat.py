@@ -25,7 +25,7 @@ def repeat(first: Measurement, second: Measurement) -> dict[str, Any]:
     stages = {
         name: difference(stage.device_s, other)
         for name, stage in first.stages.items()
-        if stage.device_s is not None and (other := second.stages[name].device_s) is not None
+        if stage.device_s is not None and name in second.stages and (other := second.stages[name].device_s) is not None
     }
     layers = [difference(a.device_s, b.device_s) for a, b in zip(first.layers, second.layers, strict=True)]
     apart = {

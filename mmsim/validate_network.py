@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import msgspec
+
+from mmsim.arch.cpu import KEPT
 from mmsim.arch.model import Arch
 from mmsim.errors import InputError
 from mmsim.gpu import Mode
@@ -64,7 +67,8 @@ class Comparison:
     def pace(self) -> dict[str, float]:
         """On a CPU: program -> how many times longer it took than when the machine was calibrated."""
         then = self.predicted.arch.cpu.pace_s if self.predicted.arch.cpu else {}
-        return {name: seconds / then[name] for name, seconds in self.measured.pace_s.items() if name in then}
+        now = self.measured.pace_s
+        return {name: seconds / then[name] for name, seconds in now.items() if name in then and name != KEPT}
 
     @property
     def title(self) -> str:
@@ -77,10 +81,10 @@ def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
     """Predict what was measured. `graph` is the traced network, symbolic in the batch or at the batch measured.
 
     On a GPU the kernels' own times meet, where the profiler saw them; the network's wall time meets
-    the predicted latency. On a CPU all times are one. Raises `InputError` when graph and measurement
-    are not of the same network.
+    the predicted latency. On a CPU all times are one, and other work is taken to sweep the caches as it did then.
+    Raises `InputError` when graph and measurement are not of the same network.
     """
-    predicted = run(_as_measured(graph, measured), arch, mode=MODES[measured.mode])
+    predicted = run(_as_measured(graph, measured), _as_found(arch, measured), mode=MODES[measured.mode])
     costs = {cost.layer.name: cost for cost in predicted.layers}
     _check_same(measured, [cost.layer for cost in predicted.layers])
     kernels = measured.kernels if arch.device is not None else None
@@ -119,6 +123,14 @@ def _check_same(measured: Measurement, layers: Sequence[Layer]) -> None:
     missing = next((name for name in wanted if name not in seen), None)
     if measured.layers and missing is not None:
         raise InputError(f"the measurement has no layer {missing!r} of this graph")
+
+
+def _as_found(arch: Arch, measured: Measurement) -> Arch:
+    """A CPU whose caches other work took as quickly as it did during the measurement."""
+    if arch.cpu is None or KEPT not in measured.pace_s:
+        return arch
+    paces = {**arch.cpu.pace_s, KEPT: measured.pace_s[KEPT]}
+    return replace(arch, cpu=msgspec.structs.replace(arch.cpu, pace_s=paces))
 
 
 def _as_measured(graph: Graph, measured: Measurement) -> Graph:

@@ -51,7 +51,7 @@ def test_job(tmp_path: Path) -> None:
         ("import json, sys; json.dump({'error': 'no memory fits'}, sys.stdout)", "job: no memory fits"),
         ("raise ValueError('broken')", "job failed: ValueError: broken"),
         ("print('not JSON')", "job failed: not JSON"),
-        ("import time; time.sleep(60)", "job: no answer within 0.5 s"),
+        ("import time; time.sleep(60)", "job: no answer in 0.5 s"),
     ],
 )
 def test_job_that_fails(tmp_path: Path, text: str, message: str) -> None:
@@ -128,6 +128,7 @@ def test_crosscheck_sums(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(t.latency_s, t.energy_j, t.edp) for t in found.totals] == [(4.0, 12.0, 48.0), (8.0, 24.0, 192.0)]
     assert [row.comparable for row in found.rows] == [True, False]
     assert found.rows[1].answers[1].error == "too slow"
+    assert [(t.solved, t.edp_ratio) for t in found.totals] == [(2, 1.0), (1, 4.0)]
 
 
 # --- the real tools ------------------------------------------------------------------------------

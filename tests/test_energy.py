@@ -102,6 +102,33 @@ def test_cacti_runs_kept_out() -> None:
         assert statistics.median(deviations) < 0.04 and p95 < 0.25
 
 
+ACCELERGY = {  # class -> the model over Accelergy's plug-ins, at least and at most
+    "SRAM": (0.94, 1.18),
+    "DRAM": (0.99, 1.01),
+    "regfile": (1.1, 2.0),  # Accelergy: flip-flops; here: a small SRAM
+    "intadder": (0.45, 0.5),  # Aladdin's units do an operation in one cycle of 1 ns; Horowitz's figures are lower
+    "intmultiplier": (0.24, 0.26),
+    "fpadder": (0.05, 0.06),
+    "fpmultiplier": (0.11, 0.12),
+    "comparator": (0.99, 1.01),
+    "counter": (0.99, 1.01),
+}
+
+
+def test_accelergys_plug_ins() -> None:
+    """21 components through Accelergy 0.4 with its CACTI, Aladdin and library plug-ins, cycles of 1 ns."""
+    with (GOLDEN / "accelergy_plug_ins.csv").open() as file:
+        for row in csv.DictReader(file):
+            attributes = dict(part.split("=") for part in row["attributes"].split())
+            found = estimate(row["class"], attributes, Process(float(row["technology_nm"]), 1e-9)).energy_pj
+            if row["class"] == "regfile" and row["action"] == "leak":
+                continue  # 0.02: flip-flops leak fifty times as much as SRAM cells
+            ratio = found.get(row["action"], found.get("compute", 0.0)) / float(row["pj"])
+            print(f"{row['class']} {row['attributes']} at {row['technology_nm']} nm, {row['action']}: {ratio:.2f}")
+            low, high = ACCELERGY[row["class"]]
+            assert low <= ratio <= high
+
+
 @pytest.mark.parametrize("name", ["two_level", "gpu_like", "row_stationary", "ws_array"])
 def test_real_accelergy_tables(name: str) -> None:
     """Golden ERTs and ARTs: CACTI within 20 %; Accelergy's Aladdin MACs take 4 to 5 times Horowitz's energy."""
@@ -258,6 +285,21 @@ def test_smart_buffers_of_timeloops_example_designs() -> None:
     assert found.area_um2 == pytest.approx(storage.area_um2 / 4 + 2 * adder.area_um2)
     with pytest.raises(InputError, match="depth: missing"):
         classes.estimate("smartbuffer_RF", {"width": 8}, AT_45)
+
+
+def test_parts_of_parts_are_bounded() -> None:
+    """Fifteen classes, each made of ten of the next: 10^15 parts."""
+    classes = "".join(
+        f"  - {{name: c{i}, actions: [], subcomponents: ["
+        + ", ".join(
+            f"{{name: p{j}, class: {f'c{i + 1}' if i < 14 else 'intadder'}, attributes: {{n: n * 10 + {j}}}}}"
+            for j in range(10)
+        )
+        + "], attributes: {n: 0}}\n"
+        for i in range(15)
+    )
+    with pytest.raises(InputError, match="too many parts"):
+        compound("components:\n  classes:\n" + classes).estimate("c0", {}, AT_45)
 
 
 def test_compound_component_in_an_architecture() -> None:

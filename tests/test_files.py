@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -91,7 +92,9 @@ width: 32
         ("{% if x|default(True) %}", "if without endif"),
         ("{% endif %}", "is not read"),
         ("a: {{ {1: 2} }}", "is not read"),
-        ("{{include_text('1.yaml')}}", "more than 8 deep"),
+        ("a: {{b|default(" + " " * 100_000 + "}}", "is not read"),
+        ("? !Component\n: 1", "a key must be plain text"),
+        ("{{include_text('1.yaml')}}", "includes more than 8 deep"),
         ("{{include_text('none.yaml')}}", "none.yaml: no such file"),
     ],
 )
@@ -99,6 +102,14 @@ def test_other_templates_are_refused(text: str, message: str, tmp_path: Path) ->
     path = files.write_text(tmp_path / "1.yaml", text)
     with pytest.raises(InputError, match=message):
         files.read_yaml(path)
+
+
+def test_files_that_include_each_other_many_times_are_bounded(tmp_path: Path) -> None:
+    for depth in range(5):
+        files.write_text(tmp_path / f"{depth}.yaml", f"{{{{include_text('{depth + 1}.yaml')}}}}\n" * 100)
+    files.write_text(tmp_path / "5.yaml", "a: 1\n")
+    with pytest.raises(InputError, match="64 in all"):
+        files.read_yaml(tmp_path / "0.yaml")
 
 
 def test_schema_errors_name_the_field() -> None:
@@ -125,6 +136,39 @@ def test_write_is_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be written"):
         files.write_json(target / "below" / "a" / "file.json", {})
     assert [p.name for p in target.parent.iterdir()] == ["x.json"]
+
+
+def test_a_pipe_is_written_and_stays_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    files.write_text(pipe, "text")
+    assert os.read(end, 10) == b"text" and not pipe.is_file()
+    os.close(end)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_a_file_without_an_end_is_not_read_whole() -> None:
+    with pytest.raises(InputError, match="larger than"):
+        files.read_text("/dev/zero")
+
+
+def test_devices_and_pipes_are_written_to_not_replaced(tmp_path: Path) -> None:
+    import os
+    import threading
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(pipe.read_text()))
+    reader.start()
+    files.write_text(pipe, "all of it")
+    reader.join()
+    assert said == ["all of it"] and pipe.is_fifo()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "file")
+    files.write_text(link, "through it")
+    assert link.is_symlink() and (tmp_path / "file").read_text() == "through it"
 
 
 def test_json_stands_on_one_line_where_it_fits() -> None:

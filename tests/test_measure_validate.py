@@ -16,6 +16,7 @@ import pytest
 
 from mmsim import cli, measurement
 from mmsim.arch import load
+from mmsim.arch.cpu import KEPT
 from mmsim.claims import claims
 from mmsim.errors import InputError
 from mmsim.layer_dump import dump
@@ -123,7 +124,9 @@ def test_the_machines_pace_is_held_against_its_calibration() -> None:
     assert HOST.cpu is not None
     slower = {name: 1.5 * seconds for name, seconds in HOST.cpu.pace_s.items()}
     found = compare(as_predicted(pace_s={**slower, "unknown": 1.0}), toy(), HOST)
-    assert found.pace == pytest.approx(dict.fromkeys(HOST.cpu.pace_s, 1.5)) and len(found.pace) == 3
+    assert found.pace == pytest.approx(dict.fromkeys(set(HOST.cpu.pace_s) - {KEPT}, 1.5)) and len(found.pace) == 3
+    assert found.predicted.arch.cpu is not None  # other work on the machine is taken as it was then
+    assert found.predicted.arch.cpu.pace_s[KEPT] == slower[KEPT]
     assert compare(as_predicted(), toy(), load("h200")).pace == {}
 
 
@@ -339,3 +342,15 @@ def test_a_network_that_takes_its_way_by_its_activations_is_validated_on_the_way
     assert graph is not None and graph["provenance"]["route"] == "recorder-real"
     (found,) = json.loads(capsys.readouterr().out)["files"]
     assert found["network"]["predicted_s"] > 0
+
+
+def test_a_file_never_names_a_program_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('run')\n")
+    for network in (f"{tmp_path}/evil.py:build", "os:abort", "../evil.pt2"):
+        measured = msgspec.structs.replace(as_predicted(1, 1.0), source=Source(network))
+        path = str(measurement.dump(measured, tmp_path / "m.json"))
+        monkeypatch.setattr(sys, "argv", ["mmsim", "validate", "network", path, "--arch", "host_cpu"])
+        assert cli._run() == 2
+        assert "graph: holds no graph of a model of one's own" in capsys.readouterr().err

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmsim.arch.arithmetic import Number, number
+from mmsim.arch.arithmetic import MAX_TEXT, Number, number
 from mmsim.arch.model import Fanout, Node
 from mmsim.errors import InputError
 
 MAX_INSTANCES = (
     2**31
 )  # of one level: a thousand times the largest machine, and whole numbers of 64 bits hold its square
+
+MAX_ATTRIBUTES = 256
+_NAME = re.compile(r"[A-Za-z_]\w*")
 
 UNSUPPORTED = {
     "sparse_optimizations": "sparse optimisations",
@@ -35,28 +39,38 @@ UNSUPPORTED = {
 }
 
 
-def evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+def evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any], field: str | None = None) -> dict[str, Any]:
     """Attributes with arithmetic worked out; they may use `names` and each other, whatever their order.
 
-    Other text stays.
+    Other text stays, as does arithmetic that goes in a circle; its reader will refuse it. Raises
+    `InputError`, naming `field`, for more than `MAX_ATTRIBUTES`.
 
     >>> evaluated({"width": "2 * bits", "bits": "word", "type": "LPDDR4"}, {"word": 8})
-    {'bits': 8, 'width': 16, 'type': 'LPDDR4'}
+    {'width': 16, 'bits': 8, 'type': 'LPDDR4'}
     """
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise InputError(f"more than {MAX_ATTRIBUTES}", field=field)
     done: dict[str, Any] = {}
-    pending = dict(attributes)
-    while pending:
-        known = {**names, **done}
-        solved = {key: result for key, value in pending.items() if (result := _try(value, known)) is not None}
-        if not solved:  # what is left is text such as "45nm", or a cycle that its reader will refuse
-            return {**done, **pending}
-        done |= solved
-        pending = {key: value for key, value in pending.items() if key not in solved}
-    return done
+    begun: set[str] = set()
+
+    def work_out(key: str) -> None:
+        begun.add(key)
+        value = attributes[key]
+        used = _NAME.findall(value) if isinstance(value, str) and len(value) <= MAX_TEXT else []
+        for name in used:
+            if name in attributes and name not in begun:
+                work_out(name)
+        known = {name: done.get(name, names.get(name)) for name in used}
+        done[key] = _worked_out(value, known)
+
+    for key in attributes:
+        if key not in begun:
+            work_out(key)
+    return {key: done[key] for key in attributes}
 
 
-def _try(value: object, known: Mapping[str, Any]) -> object:
-    """The value, its arithmetic worked out; None for text that is not (yet) arithmetic."""
+def _worked_out(value: object, known: Mapping[str, Any]) -> object:
+    """The value, its arithmetic worked out; text that is none stays."""
     if not isinstance(value, str):
         return value if value is not None else ""
     if isinstance(known.get(value), str):
@@ -64,7 +78,7 @@ def _try(value: object, known: Mapping[str, Any]) -> object:
     try:
         return number(value, {name: one for name, one in known.items() if _is_number(one)})
     except InputError:
-        return None
+        return value
 
 
 def _is_number(value: object) -> bool:

@@ -93,16 +93,16 @@ def _tables(value: object, key: str) -> list[tuple[str, dict[str, Any], str]]:
         raise InputError(
             "expected a list of tables with name and " + ("actions" if key == "ERT" else "area"), field=f"{key}.tables"
         )
-    found: list[tuple[str, dict[str, Any], str]] = []
+    found: dict[str, tuple[str, dict[str, Any], str]] = {}
     for i, table in enumerate(tables):
         where = f"{key}.tables.{i}"
         if not isinstance(table, dict) or not isinstance(table.get("name"), str):
             raise InputError("expected a mapping with a name", field=where)
         name = component_name(table["name"])
-        if name in [other for other, _, _ in found]:
+        if name in found:
             raise InputError(f"{name!r} stands twice", field=where)
-        found.append((name, table, where))
-    return found
+        found[name] = (name, table, where)
+    return list(found.values())
 
 
 def _actions(table: dict[str, Any], where: str) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mmsim.arch.tables import parse_art, parse_ert, with_tables
 from mmsim.arch.timeloop_node import Leaf, nodes_of, user_energy
 from mmsim.errors import InputError
 
+MAX_LEAVES = 128
 BRANCHES = ("Hierarchical", "Parallel", "Pipelined")
 TOP_KEYS = {
     "architecture", "constraints", "variables", "components", "ERT", "ART",
@@ -83,8 +85,10 @@ def _arch(value: object, name: str) -> Arch:
     tree = mapping_of(top.get("architecture"), "architecture", {"version", "nodes", "!"})
     if str(tree.get("version", "0.4")) not in ("0.4", "0.40"):
         raise InputError(f"only version 0.4 is read, not {tree['version']}", field="architecture.version")
-    variables = evaluated(mapping_of(top.get("variables"), "variables", None), {})
-    leaves = list(_leaves(tree.get("nodes"), "architecture.nodes", False, {}, variables))
+    variables = evaluated(mapping_of(top.get("variables"), "variables", None), {}, "variables")
+    leaves = list(islice(_leaves(tree.get("nodes"), "architecture.nodes", False, {}, variables), MAX_LEAVES + 1))
+    if len(leaves) > MAX_LEAVES:
+        raise InputError(f"more than {MAX_LEAVES} containers and components", field="architecture.nodes")
     names = [leaf.name for leaf in leaves]
     for i, name_here in enumerate(names):
         if name_here in names[:i]:
@@ -160,7 +164,8 @@ def _leaf(
     if not isinstance(enabled, bool):
         raise InputError("expected true or false", field=f"{at}.enabled")
     if enabled:
-        attributes, above = evaluated({**inherited, **own}, variables), evaluated(inherited, variables)
+        attributes = evaluated({**inherited, **own}, variables, f"{at}.attributes")
+        above = evaluated(inherited, variables)
         yield Leaf(tag, item, attributes, above, variables, at, parallel)
 
 

@@ -47,7 +47,7 @@ def run_job(interpreter: str, script: Path, job: dict[str, Any], timeout_s: floa
     except OSError as error:
         raise InputError(f"cannot run {interpreter}: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise InputError(f"{script.stem}: no answer within {timeout_s:g} s") from None
+        raise InputError(f"{script.stem}: no answer in {timeout_s:g} s") from None
     try:
         answer: dict[str, Any] = json.loads(out)
     except ValueError:

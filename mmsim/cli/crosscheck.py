@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,6 +72,8 @@ def record(found: Crosscheck, workload: str) -> dict[str, Any]:
                 "energy_j": total.energy_j,
                 "edp_js": total.edp,
                 "seconds": total.seconds,
+                "solved": total.solved,
+                "edp_ratio": total.edp_ratio if math.isfinite(total.edp_ratio) else None,
             }
             for total in found.totals
         },
@@ -137,16 +140,19 @@ def _tables(found: Crosscheck) -> None:
         [cells(row, answer) for row in found.rows for answer in row.answers],
     )
     solved = sum(row.comparable for row in found.rows)
+    first = found.backends[0]
     show(
-        f"Sums over the {solved} of {len(found.rows)} problems that all of them solved, as often as used",
-        ("back end", "cycles", "energy", "EDP [J s]", "seconds"),
+        f"Sums over the {solved} of {len(found.rows)} problems that all solved, as often as used",
+        ("back end", "solved", "cycles", "energy", "EDP [J s]", "seconds", f"EDP beside {first}'s, where both solved"),
         [
             (
                 t.backend,
+                f"{t.solved}",
                 f"{round(t.latency_s / found.arch.cycle_s):,}",
                 si(t.energy_j, "J"),
                 f"{t.edp:.4g}",
                 f"{t.seconds:.2f}",
+                f"{t.edp_ratio:.3f} x" if math.isfinite(t.edp_ratio) else "-",
             )
             for t in found.totals
         ],

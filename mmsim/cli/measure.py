@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--cache", type=click.Choice(["warm", "cold"]), default="warm", show_default=True, help="Before each pass."
 )
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: torch's). With 1, CPU time counts.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads (default: 1 on a CPU, whose CPU time counts).")
 @click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0.1), default=10.0, show_default=True, help="Per timed part.")
 @click.option(
@@ -87,7 +87,7 @@ def command(
     from mmsim.measure.machine import use_threads
     from mmsim.measurement import to_record
 
-    use_threads(threads)
+    use_threads(threads or (1 if how["device"] == "cpu" else None))
     if calibrate:
         _calibrate(source, output, as_json)
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from mmsim.cli.output import json_option
+from mmsim.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,5 +139,9 @@ def repeat(first: Path, second: Path, as_json: bool) -> None:
     from mmsim.cli.output import answer
     from mmsim.repeat import repeat as beside
 
-    value = beside(measurement.load(first), measurement.load(second))
+    runs = measurement.load(first), measurement.load(second)
+    try:
+        value = beside(*runs)
+    except InputError as error:
+        raise InputError(error.message, file=f"{first}, {second}", field=error.field) from None
     answer(value, lambda: show_repeat(value), as_json=as_json)

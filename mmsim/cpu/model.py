@@ -1,6 +1,6 @@
 """One layer on a CPU: ``dispatch + max(operations / rate, bytes / bandwidth)``, each constant measured.
 
-Dispatch takes longer when other layers have swept its code out of the caches (see `mmsim.cpu.reuse`). Reads come
+Dispatch takes longer when data or other ops have swept its code out of the caches (see `mmsim.cpu.reuse`). Reads come
 from the level that still holds what was last used so long ago. Outputs go to memory that the allocator hands out:
 writing has a bandwidth of its own, that of page faults where the C library has no block of the size (see `faults`).
 A convolution first brings tensors into its library's own layout and back: it moves activations twice, before and
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mmsim.arch.cpu import Cpu
 from mmsim.arch.model import Arch, Storage
-from mmsim.cpu.reuse import Reuse, reuses
+from mmsim.cpu.reuse import Moved, Reuse, reuses
 from mmsim.errors import InputError
 from mmsim.layer import Layer, Tensor
 from mmsim.problem import Problem
@@ -42,19 +42,15 @@ class Hierarchy:
 
     memories: tuple[Memory, ...]
 
-    @property
-    def caches(self) -> tuple[float, float]:
-        """Bytes of the last cache but one, and of the last."""
-        sizes = [memory.bytes for memory in self.memories if memory.bytes is not None] or [0.0]
-        return sizes[-2 if len(sizes) > 1 else -1], sizes[-1]
-
     def holding(self, size: float) -> Memory:
         """The innermost memory that holds `size` bytes."""
         return next((m for m in self.memories if m.bytes is None or size <= m.bytes), self.memories[-1])
 
     def writing(self, size: float) -> Memory:
-        """What a fresh tensor of `size` bytes is written into."""
-        return self.memories[-1] if faults(size) else self.holding(size)
+        """What a fresh tensor of `size` bytes is written into: a cache, unless the block faults."""
+        caches = [memory for memory in self.memories if memory.bytes is not None]
+        found = next((cache for cache in caches if size <= (cache.bytes or 0)), caches[-1] if caches else None)
+        return self.memories[-1] if faults(size) or found is None else found
 
 
 LARGEST_KEPT = 32 << 20
@@ -103,54 +99,114 @@ def network(graph: Graph, arch: Arch) -> list[LayerTime]:
     """The times of a network's layers (concrete sizes), run again and again."""
     where = site(arch)
     problems = [graph.problems(layer) for layer in graph.layers]
-    moved = [float(sum(concrete(p.read_bytes) + concrete(p.written_bytes) for p in found)) for found in problems]
-    near, last = where.hierarchy.caches
-    every = zip(graph.layers, problems, reuses(graph.layers, moved, near, last), strict=True)
+    moved = [_moved(layer, found) for layer, found in zip(graph.layers, problems, strict=True)]
+    rate = where.cpu.others_bytes_per_s
+    times = _times(graph.layers, problems, moved, where)
+    for _ in range(2 if rate else 0):  # what others do depends on how long we take
+        meanwhile = [own + Moved(rate * time.seconds) for own, time in zip(moved, times, strict=True)]
+        times = _times(graph.layers, problems, meanwhile, where)
+    return times
+
+
+def _times(
+    layers: Sequence[Layer], problems: Sequence[tuple[Problem, ...]], moved: Sequence[Moved], where: Site
+) -> list[LayerTime]:
+    every = zip(layers, problems, reuses(layers, moved), strict=True)
     return [layer_time(layer, found, where, reuse) for layer, found, reuse in every]
+
+
+def _moved(layer: Layer, problems: Sequence[Problem]) -> Moved:
+    """What a layer brings into the caches: each tensor once, however many steps read it; of a table only its rows."""
+    moved = float(sum(concrete(p.read_bytes) + concrete(p.written_bytes) for p in problems))
+    weights = min(moved, 0.0 if layer.kind == "embedding" else float(sum(concrete(t.bytes) for t in layer.weights)))
+    others = sum(concrete(tensor.bytes) for tensor in (*layer.inputs, *layer.outputs))
+    return Moved(weights, min(moved - weights, others))
 
 
 def layer_time(layer: Layer, problems: tuple[Problem, ...], where: Site, reuse: Reuse = HOT) -> LayerTime:
     """The time of a layer with these problems (concrete sizes), whose code and operands were last used so long ago."""
-    table = where.cpu.dispatch_s
-    free = table.get(layer.kind, table["free"])
-    dispatch = _constant(table, layer.kind, problems[0].family) if problems else free
-    dispatch *= 1.0 if reuse.code == "hot" else where.cpu.code.get(reuse.code, 1.0)
+    family = problems[0].family if problems else "free"
+    native = family == "conv" and is_native(layer, where.cpu.threads)
+    dispatch = _dispatch(NATIVE if native else layer.kind, family, where.cpu, reuse)
     parts = [_work(layer, problem, where, reuse) for problem in problems]
     work = sum(seconds for seconds, _ in parts)
     bound = max(parts, default=(0.0, "dispatch"))[1]
     return LayerTime(dispatch + work, dispatch, "dispatch" if dispatch > work else bound)
 
 
+def _dispatch(kind: str, family: str, cpu: Cpu, reuse: Reuse) -> float:
+    """Seconds: between those of an op that just ran and those of one whose code has left the caches."""
+    hot = _constant(cpu.dispatch_s, kind, family)
+    if cpu.code is None:
+        return hot
+    return hot + cpu.code.lost(reuse.since, reuse.before) * max(0.0, _constant(cpu.cold_s, kind, family) - hot)
+
+
 def _work(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[float, str]:
-    rates, dispatch = where.cpu.operations_per_s, where.cpu.dispatch_s
-    moved, source = traffic(layer, problem, where.hierarchy, reuse)
-    native = problem.family == "conv" and is_native(layer, where.cpu.threads)
-    recurrent = f"{layer.kind}{STEP}" in dispatch
-    kind = layer.kind
-    if native or (recurrent and problem.shape.get("M", 1) > 1):
-        kind = "linear"
-    elif recurrent and problem.family == "elementwise":
-        kind = "sigmoid"  # as gates are
-    rate = _constant(rates, kind, problem.family)
-    compute = operations(problem, where.cpu.vector_words) / rate
+    """Seconds beyond dispatch, and what takes most of them."""
     if problem.family == "conv":
-        compute += weight_words(layer, problem) / rates[NATIVE if native else RELAYOUT]
-        return compute + moved, "compute" if compute >= moved else source
-    if recurrent and problem.family == "matmul":
-        compute += (concrete(problem.instances) - 1) * dispatch[f"{layer.kind}{STEP}"]
-    elif problem.family == "matmul" and problem.shape["M"] > 1:
-        compute += weight_words(layer, problem) / rates[PACK]
-    return (compute, "compute") if compute >= moved else (moved, source)
+        return _convolution(layer, problem, where, reuse)
+    if f"{layer.kind}{STEP}" in where.cpu.dispatch_s:
+        return _recurrent(layer, problem, where, reuse)
+    if problem.family == "matmul" and problem.shape["M"] > 1 and layer.weights:
+        return _packed(layer, problem, layer.kind, where, reuse)
+    return _longer(_compute(layer.kind, problem, where), traffic(layer, problem, where.hierarchy, reuse))
 
 
-STEP = " step"
-"""After the name of a recurrent op: the dispatch of each further step."""
+def _compute(kind: str, problem: Problem, where: Site) -> float:
+    rate = _constant(where.cpu.operations_per_s, kind, problem.family)
+    return operations(problem, where.cpu.vector_words) / rate
+
+
+def _longer(compute: float, moved: tuple[float, str]) -> tuple[float, str]:
+    """Arithmetic and memory work at a time."""
+    return (compute, "compute") if compute >= moved[0] else moved
+
+
+def _convolution(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[float, str]:
+    """Layouts change before and after the arithmetic."""
+    native = is_native(layer, where.cpu.threads)
+    moved, source = traffic(layer, problem, where.hierarchy, reuse)
+    relaid = weight_words(layer, problem) / where.cpu.operations_per_s[NATIVE if native else RELAYOUT]
+    compute = relaid + _compute("linear" if native else layer.kind, problem, where)
+    return compute + moved, "compute" if compute >= moved else source
+
+
+def _packed(layer: Layer, problem: Problem, kind: str, where: Site, reuse: Reuse) -> tuple[float, str]:
+    """Weights are brought into the library's order first, from where they lie; all else moves during the arithmetic."""
+    moved, source = traffic(layer, problem, where.hierarchy, reuse)
+    fetched, level = weights_moved(layer, problem, where.hierarchy, reuse)
+    far = level == where.hierarchy.memories[-1].name
+    packing = weight_words(layer, problem) / where.cpu.operations_per_s[FETCH if far else PACK]
+    compute = _compute(kind, problem, where)
+    seconds, bound = _longer(compute, (moved - fetched, source))
+    return packing + seconds, level if far and packing > compute else bound
+
+
+def _recurrent(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[float, str]:
+    """The input's product at once, then a product with the state and the gates in every step."""
+    steps = concrete(problem.instances)
+    if problem.family != "matmul":
+        return _longer(_compute("sigmoid", problem, where), traffic(layer, problem, where.hierarchy, reuse))
+    if steps == 1:
+        return _packed(layer, problem, "linear", where, reuse)
+    name = f"{layer.kind}{STEP if problem.shape['M'] == 1 else ROWS_OF_STEP}"
+    further = (steps - 1) * where.cpu.dispatch_s[f"{layer.kind}{STEP}"]
+    return _longer(_compute(name, problem, where) + further, traffic(layer, problem, where.hierarchy, reuse))
+
+
+STEP, ROWS_OF_STEP = " step", " rows"
+"""After the name of a recurrent op: the dispatch of each further step, and the rate of its product with the state; with
+those of several sequences at once.
+"""
 PACK = "pack"
 """Not an op: weights that a product of several rows first copies into its library's own order, in words a second."""
+FETCH = "fetch"
+"""Not an op: the same of weights that come from DRAM."""
 RELAYOUT = "relayout"
 """Not an op: the same of a convolution's weights in oneDNN, in each call."""
 NATIVE = "native"
-"""Not an op: the same of a convolution's weights in PyTorch's own convolution."""
+"""Not an op: the same of a convolution's weights in PyTorch's own convolution, and the dispatch of that."""
 
 
 def is_native(layer: Layer, threads: int) -> bool:
@@ -182,18 +238,31 @@ def traffic(layer: Layer, problem: Problem, hierarchy: Hierarchy, reuse: Reuse =
     """
     instances = concrete(problem.instances)
     read, written = float(concrete(problem.read_bytes)), float(concrete(problem.written_bytes))
-    own = (read + written) / instances
-    weights = min(read, _weight_share(layer) * (read + written))
+    own, weights = (read + written) / instances, _weight_bytes(layer, problem)
     parts = [*_reads(layer.inputs, read - weights, own, hierarchy, reuse)]
-    if instances == 1:
-        parts += _reads(layer.weights, weights, own, hierarchy, reuse)
-    else:  # steps find them near
-        parts.append((weights / hierarchy.holding(own).read_bytes_per_s, hierarchy.holding(own).name))
+    parts.append(weights_moved(layer, problem, hierarchy, reuse))
     blocks = [written, written, read - weights] if problem.family == "conv" else [written]
     for size in blocks:
         fresh = hierarchy.writing(size / instances)
         parts.append((size / fresh.write_bytes_per_s, fresh.name))
     return sum(seconds for seconds, _ in parts), max(parts)[1]
+
+
+def weights_moved(layer: Layer, problem: Problem, hierarchy: Hierarchy, reuse: Reuse = HOT) -> tuple[float, str]:
+    """Seconds to read what a problem reads of a layer's parameters, and the level that most come from."""
+    instances = concrete(problem.instances)
+    own = float(concrete(problem.read_bytes) + concrete(problem.written_bytes)) / instances
+    size = _weight_bytes(layer, problem)
+    near = hierarchy.holding(own)
+    if instances > 1 or not layer.weights:  # steps find them near
+        return size / near.read_bytes_per_s, near.name
+    parts = list(_reads(layer.weights, size, own, hierarchy, reuse))
+    return sum(seconds for seconds, _ in parts), max(parts)[1]
+
+
+def _weight_bytes(layer: Layer, problem: Problem) -> float:
+    read, written = float(concrete(problem.read_bytes)), float(concrete(problem.written_bytes))
+    return min(read, _weight_share(layer) * (read + written))
 
 
 def _reads(
@@ -229,7 +298,7 @@ def operations(problem: Problem, vector_words: int) -> float:
 
 def _constant(table: dict[str, float], kind: str, family: str) -> float:
     """By op, else by family, else as a pointwise op."""
-    return table.get(kind, table.get(family, table["elementwise"]))
+    return table.get(kind, table.get(family, table.get("elementwise", 0.0)))
 
 
 def _weight_share(layer: Layer) -> float:

@@ -1,64 +1,83 @@
-"""How long ago, in bytes moved since, a layer's tensors and the code of its op were last used.
+"""How long ago, in bytes, a layer's tensors and the code of its op were last used.
 
 A cache of some size still holds what was used less than that many bytes ago: its least recently used lines go first.
-What a host runs to dispatch an op lies in the same caches as the data. A layer that moves more than the last cache but
-one sweeps all of it out; the op's own part is gone when more than the last cache holds has moved since the op ran,
-and is no longer at hand when many others ran since.
+Every weight has a place of its own, but results take the place of others that nobody needs any more: together they
+never count for more than are alive at a time. What a host runs to dispatch an op lies in the same caches as the data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from mmsim.layer import Layer
+from mmsim.size import concrete
 
-Code: TypeAlias = Literal["hot", "others", "swept", "own gone", "all gone"]
-"""Just run; many others ran since; swept out of the near caches; its own part out of the last one; all of it."""
-MANY = 8
-"""Other layers between two of an op, from which on calibration, where all ops take their turn, is the likeness."""
+
+@dataclass(frozen=True)
+class Moved:
+    """Bytes that a layer moves, or several: of weights, and of everything else."""
+
+    weights: float = 0.0
+    others: float = 0.0
+
+    def __add__(self, more: Moved) -> Moved:
+        return Moved(self.weights + more.weights, self.others + more.others)
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """How a layer finds its code, and for each tensor that it reads the bytes moved since it was last used."""
+    """How a layer finds its code and its operands, in bytes.
 
-    code: Code = "hot"
+    `since` lie between it and the last run of its op, `before` in the layer just before it, and `ages` for each
+    tensor that it reads between it and the last use of that.
+    """
+
+    since: float = 0.0
+    before: float = 0.0
     ages: tuple[tuple[str, float], ...] = ()
 
     def age(self, tensor: str) -> float:
-        """Bytes moved since this tensor was used; none for one that is not known."""
+        """Bytes since this tensor was used; none for one that is not known."""
         return dict(self.ages).get(tensor, 0.0)
 
 
-def reuses(layers: Sequence[Layer], moved: Sequence[float], near: float, last: float) -> Iterator[Reuse]:
-    """Each layer's `Reuse` in a network that runs again and again; `moved` are the bytes that each layer moves.
+def reuses(layers: Sequence[Layer], moved: Sequence[Moved]) -> Iterator[Reuse]:
+    """Each layer's `Reuse` in a network that runs again and again; `moved` is what each layer moves."""
+    storage, alive = _storages(layers), most_alive(layers)
+    total, used, ran = Moved(), dict[str, Moved](), dict[str, Moved]()
 
-    `near` and `last` are the bytes of the last cache but one and of the last.
-    """
-    storage = _storages(layers)
-    total, used, ran = 0.0, dict[str, float](), dict[str, tuple[int, float]]()
+    def between(then: Moved) -> float:
+        return total.weights - then.weights + min(alive, total.others - then.others)
+
     for step in range(2 * len(layers)):
         index = step % len(layers)
         layer, before = layers[index], moved[index - 1]
         if step >= len(layers):
-            when, at = ran[layer.kind]
-            found = _code(step - when, total - at, before, near, last)
-            yield Reuse(found, tuple((t.name, total - used[storage[t.name]]) for t in layer.tensors))
+            ages = tuple((tensor.name, between(used[storage[tensor.name]])) for tensor in layer.tensors)
+            yield Reuse(between(ran[layer.kind]), before.weights + min(alive, before.others), ages)
+        ran[layer.kind] = total  # its code runs before its data moves
         total += moved[index]
-        ran[layer.kind] = step, total
         used.update((storage[tensor.name], total) for tensor in (*layer.tensors, *layer.outputs))
 
 
-def _code(layers: int, since: float, before: float, near: float, last: float) -> Code:
-    if before > last:
-        return "all gone"
-    if since > last:
-        return "own gone"
-    if before > near:
-        return "swept"
-    return "others" if layers > MANY else "hot"
+def most_alive(layers: Sequence[Layer]) -> float:
+    """The most bytes of results that are alive at a time: from the layer that makes them to the last that reads them.
+
+    A layer's inputs and its results are alive together.
+    """
+    storage = _storages(layers)
+    last = {storage[tensor.name]: index for index, layer in enumerate(layers) for tensor in layer.tensors}
+    sizes = {storage[tensor.name]: concrete(tensor.bytes) for layer in reversed(layers) for tensor in layer.outputs}
+    ending: dict[int, int] = {}
+    alive, most = 0, 0
+    for index, layer in enumerate(layers):
+        for made in {storage[tensor.name] for tensor in layer.outputs} & {tensor.name for tensor in layer.outputs}:
+            alive += sizes[made]
+            ending[last.get(made, index)] = ending.get(last.get(made, index), 0) + sizes[made]
+        most = max(most, alive)
+        alive -= ending.pop(index, 0)
+    return float(most)
 
 
 def _storages(layers: Sequence[Layer]) -> dict[str, str]:

@@ -88,6 +88,7 @@ def _memory(node: Storage, arch: Arch, outermost: bool) -> Spec:
     }
     out: Spec = {
         "size": size,
+        "bits_per_value": {"All": node.word_bits},  # a value takes a word of the memory, as in Timeloop
         "tensors": {"keep": "All"} if outermost else _kept(node.constraints),
         "actions": [
             {

@@ -37,6 +37,8 @@ from mmsim.energy.estimate import Estimate, Process, estimate
 from mmsim.errors import InputError
 
 MAX_DEPTH = 16  # of classes made of classes
+MAX_WORK = 20_000  # attributes, parts and actions of one component, with those of its parts: a second's worth
+MAX_NAME = 200
 MUST_SPECIFY = "must_specify"
 COMPUTE = ("read", "add", "multiply", "compare", "count")
 """What Accelergy's plug-ins call the operation of an arithmetic unit, which is ``compute`` here."""
@@ -96,35 +98,54 @@ class Classes:
 
     by_name: Mapping[str, CompoundClass] = field(default_factory=dict)
 
-    def estimate(self, kind: str, attributes: Mapping[str, object], process: Process, depth: int = 0) -> Estimate:
+    def estimate(self, kind: str, attributes: Mapping[str, object], process: Process) -> Estimate:
         """The component of class `kind`; raises `InputError` naming class, part and attribute."""
+        return _Assembly(self.by_name, process).estimate(kind, attributes, 0)
+
+
+class _Assembly:
+    """One component put together from the parts of its parts; `work` counts what was looked at."""
+
+    def __init__(self, by_name: Mapping[str, CompoundClass], process: Process) -> None:
+        self.by_name, self.process, self.work = by_name, process, 0
+
+    def estimate(self, kind: str, attributes: Mapping[str, object], depth: int) -> Estimate:
         compound = self.by_name.get(kind)
         if compound is None:
-            return estimate(kind, attributes, process)
+            return estimate(kind, attributes, self.process)
         if depth > MAX_DEPTH:
             raise InputError(f"class {kind!r} is made of itself")
-        given = _attributes(compound, attributes, process)
-        parts = {_base(part.name): self._part(part, given, process, depth) for part in compound.subcomponents}
+        self.work += _extent(compound)
+        if self.work > MAX_WORK:
+            raise InputError(f"too many parts: more than {MAX_WORK} attributes and actions in all")
+        given = _attributes(compound, attributes, self.process)
+        parts = {_base(part.name): self.part(part, given, depth) for part in compound.subcomponents}
         energy = {action.name: _action(action, parts, given, kind) for action in compound.actions}
         energy.setdefault("leak", sum(n * part.energy_pj.get("leak", 0.0) for n, part in parts.values()))
         area = sum(n * part.area_um2 for n, part in parts.values())
         return Estimate(energy, area, f"compound of {', '.join(part.class_ for part in compound.subcomponents)}")
 
-    def _part(self, part: Part, given: Mapping[str, object], process: Process, depth: int) -> tuple[float, Estimate]:
+    def part(self, part: Part, given: Mapping[str, object], depth: int) -> tuple[float, Estimate]:
         """How many, and one's estimate."""
         inherited = {key: given[key] for key in ("technology", "global_cycle_seconds")}
-        own = evaluated(part.attributes, given)
+        own = evaluated(part.attributes, given, f"{part.name}.attributes")
         # a component's attribute by the same name is meant, not the part's own
         own |= {key: given[key] for key, value in part.attributes.items() if value == key and key in given}
-        attributes = {**inherited, **own}
         try:
-            found = self.estimate(part.class_, attributes, process, depth + 1)
+            found = self.estimate(part.class_, {**inherited, **own}, depth + 1)
             energy_scale = _value(part.energy_scale, given, "energy_scale")
             area_scale = _value(part.area_scale, given, "area_scale")
             energy = {action: pj * energy_scale for action, pj in found.energy_pj.items()}
             return _count(part.name, given), Estimate(energy, found.area_um2 * area_scale, found.source)
         except InputError as error:
             raise InputError(error.message, field=".".join(x for x in (part.name, error.field) if x)) from None
+
+
+def _extent(compound: CompoundClass) -> int:
+    """How much there is to look at in one component of that class, its parts' own insides apart."""
+    parts = sum(1 + len(part.attributes) for part in compound.subcomponents)
+    called = sum(1 + len(used.actions) for action in compound.actions for used in action.subcomponents)
+    return len(compound.attributes) + parts + called
 
 
 def parse(value: object, *, file: str) -> Classes:
@@ -147,7 +168,8 @@ def _attributes(compound: CompoundClass, attributes: Mapping[str, object], proce
     for key, value in given.items():
         if value == MUST_SPECIFY and key not in chip:
             raise InputError("missing", field=key)
-    return {**chip, **evaluated({key: value for key, value in given.items() if value != MUST_SPECIFY}, chip)}
+    specified = {key: value for key, value in given.items() if value != MUST_SPECIFY}
+    return {**chip, **evaluated(specified, chip, f"{compound.name}.attributes")}
 
 
 def _action(
@@ -175,6 +197,8 @@ def _energy(part: Estimate, action: str, where: str) -> float:
 
 def _base(name: str) -> str:
     """A part's name without its range."""
+    if len(name) > MAX_NAME:
+        raise InputError(f"the part {name[:20]!r}... has a name of more than {MAX_NAME} characters")
     return _RANGE.sub("", name)
 
 

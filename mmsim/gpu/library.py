@@ -31,7 +31,7 @@ class Library:
     efficiency: float = 1.0  # of the inner loop against a plain product's: address arithmetic, transforms
     stream: float = 1.0  # of the DRAM bandwidth that a plain stream reaches
     fetch: float = 1.0  # bytes that DRAM delivers for each byte of A
-    drift: float = 0.0  # slow-down for each doubling of what one wave of blocks reads beyond L2's size
+    stride: float = 0.0  # slow-down for each doubling of the pages that the rows of a tile lie on
     pads: bool = False  # whether operands are padded to what tensor cores want (a layout change does it on the way)
     hides_output: bool = False  # whether the next tile computes while one is written
 
@@ -53,7 +53,7 @@ TENSOR = Library(_TENSOR_TILES, _SPLITS, 32, 0.7, 5.77, 5.48, 0.9, 2.95, 0.52, 1
 """Fitted on 30 % of the bf16 products of the A100."""
 HOPPER = Library(_HOPPER_TILES, _SPLITS, 64, 6.8, 2.53, 4.05, 0.26, 2.34, 0.76, 4, hides_output=True)
 """Fitted on 30 % of the bf16 products of the H100; clusters of blocks share what they fetch."""
-CUDA = Library(_CUDA_TILES, _SPLITS, 8, 6.8, 66.0, 1.0, 0.54, 1.84, 1.15, 1, drift=0.024)
+CUDA = Library(_CUDA_TILES, _SPLITS, 8, 13.2, 68.0, 1.0, 0.4, 1.72, 1.0, 1, stride=0.019)
 """Up to Turing; fitted on 30 % of the FP32 linear rows of the V100 and the T4."""
 CUDA_BATCHED = Library(
     ((128, 128), (64, 128), (64, 64), (128, 32)), (1,), 8, 0.0, 75.3, 0.1, 1.0, 1.81, 1.0, 1, efficiency=1.16, fetch=2.0
@@ -65,7 +65,7 @@ before the next step wants it. Narrow products (n up to 96) take 2 to 3.5 times 
 whatever their tile; on the A100, with seven times the L2, they do not."""
 TURING_BATCHED = replace(CUDA_BATCHED, k_clocks=384.0, overlap=3.9, efficiency=1.13)
 """Fitted on 30 % of the FP32 bmm rows of the T4: a block alone on its SM is slower there than its arithmetic."""
-AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 0.9, 55.0, 0.3, 0.62, 1.11, 1.0, 1, drift=0.104)
+AMPERE = Library(_CUDA_TILES, _SPLITS, 8, 2.8, 64.5, 0.3, 1.0, 1.27, 1.0, 1, stride=0.062)
 """From Ampere on; fitted on 30 % of the FP32 linear rows of the A100."""
 AMPERE_BATCHED = Library(((128, 128),), (1,), 8, 3.0, 47.0, 0.05, 1.0, 12.0, 0.42, 1, efficiency=0.97)
 """One tile whatever the shape: 256 clocks per k, as 84 % of the A100's compute-bound bmm rows show."""

@@ -18,6 +18,7 @@ from mmsim.layer import BITS
 
 ROW_SETUP = 2.5
 """A product of one row streams its weights: no pipeline to fill, in memory latencies."""
+PAGE = 2 * 2**20  # bytes of a page of device memory (Jia et al., arXiv:1804.06826)
 TILE = 128  # a product's energy stands for square tiles of this edge; others fetch more operands or fewer
 
 
@@ -143,7 +144,7 @@ def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtyp
     fed = 1 + menu.perimeter * (1 / grid.tm + 1 / grid.tn)
     if not tensor:  # what CUDA cores sustain is said of the tile of 128 x 128, so that devices compare
         fed = fed / (1 + menu.perimeter * 2 / TILE)
-    share = sustained / fed / _drift(machine, menu, sizes, grid)
+    share = sustained / fed / _stride(menu, sizes, grid)
     if tensor and not menu.pads:
         share = share * np.where(_aligned(sizes.n, sizes.k, sizes.word), 1.0, 0.5)
     rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
@@ -153,13 +154,11 @@ def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtyp
     return np.asarray(loop + grid.waves * setup * device.memory_latency_s)
 
 
-def _drift(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid) -> Array:
-    """Blocks that run side by side read the same rows and columns, but not at the same moment: the deeper the
-    product, the further they drift apart, until L2 no longer holds what lies between them."""
-    tiles = np.maximum(1, np.minimum(grid.blocks / sizes.batch, machine.sms * grid.resident) / grid.split)
-    lines = np.minimum(sizes.m + sizes.n, 2 * np.sqrt(tiles * grid.tm * grid.tn))  # read by one wave of blocks
-    beyond = np.maximum(1, lines * sizes.k * sizes.word / machine.device.l2_resident_bytes)
-    return np.asarray(1 + menu.drift * np.log2(beyond))
+def _stride(menu: Library, sizes: _Sizes, grid: _Grid) -> Array:
+    """Rows of a tile lie k words apart: the deeper the product, the more pages of memory each step of a block touches,
+    and the more translations and DRAM rows it waits for. One page holds all the rows of a shallow one."""
+    pages = (grid.tm + grid.tn) * sizes.k * sizes.word / PAGE
+    return np.asarray(1 + menu.stride * np.log2(np.maximum(1, pages)))
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,19 @@ def operations(captured: fx.GraphModule) -> list[fx.Node]:
 
 
 def marked(captured: fx.GraphModule, mark: Mark) -> fx.GraphModule:
-    """The same program, with ``mark(-1)`` at its start and ``mark(i)`` after the i-th of its `operations`."""
+    """The same program, with ``mark(-1)`` at its start and ``mark(i)`` after the i-th of its `operations`.
+
+    What an operation fetches from the module lies between its marks, that of the first one too.
+    """
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     position = -1
     for node in captured.graph.nodes:
-        is_call = node.op in ("call_function", "call_method", "call_module")
-        if is_call and position < 0:
+        if position < 0 and node.op != "placeholder":
             graph.call_function(mark, (-1,))
             position = 0
         copies[node] = graph.node_copy(node, lambda n: copies[n])
-        if is_call:
+        if node.op in ("call_function", "call_method", "call_module"):
             graph.call_function(mark, (position,))
             position += 1
     return _module(captured, graph)
@@ -85,12 +87,34 @@ def _first_call(graph: fx.Graph) -> fx.Node:
     return next((node for node in graph.nodes if node.op != "placeholder"), graph._root)
 
 
+def at_hand(program: fx.GraphModule) -> fx.GraphModule:
+    """The program with every weight that it reads as a plain attribute.
+
+    To look a parameter up in nested modules takes up to 3 us, more than many an op: this recorder's cost, not the
+    network's.
+    """
+    vars(program).update(_hold(program, program.graph))
+    program.recompile()
+    return program
+
+
 def _module(captured: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
-    attributes: dict[str, Any] = {}
-    for node in graph.nodes:
-        if node.op == "get_attr":
-            target: Any = captured
-            for name in str(node.target).split("."):
-                target = getattr(target, name)
-            attributes[str(node.target)] = target
-    return fx.GraphModule(attributes, graph)
+    """A program of this graph on the weights of `captured`, at hand."""
+    held = _hold(captured, graph)
+    module = fx.GraphModule(held, graph)
+    vars(module).update(held)
+    return module
+
+
+def _hold(captured: fx.GraphModule, graph: fx.Graph) -> dict[str, Any]:
+    """Have the graph read each weight under a name of its own: name -> weight."""
+    found = {node: _at(captured, str(node.target)) for node in graph.nodes if node.op == "get_attr"}
+    for node in found:
+        node.target = f"held_{node.name}"
+    return {str(node.target): value for node, value in found.items()}
+
+
+def _at(module: Any, path: str) -> Any:
+    for name in path.split("."):
+        module = getattr(module, name)
+    return module

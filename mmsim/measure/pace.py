@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmsim.arch.cpu import KEPT
 from mmsim.measure.clock import Clock
+from mmsim.measure.op_samples import AMONG, samples
+from mmsim.measure.op_times import kept_s, sample
 from mmsim.measurement import spread
 
 TIMES = 20
@@ -28,7 +31,10 @@ def keep_blocks() -> None:
 
 
 def seconds(clock: Clock) -> dict[str, float]:
-    """What each program takes, the lower quartile of some runs: arithmetic, moving data, dispatching ops."""
+    """What each program takes, the lower quartile of some runs: arithmetic, moving data, dispatching ops.
+
+    And under `KEPT` for how long the caches keep what is not used.
+    """
     generator = torch.Generator().manual_seed(0)
     matrix, vector = (torch.randn(shape, generator=generator) for shape in ((256, 256), (1 << 20,)))
     small = vector[:16]
@@ -41,7 +47,8 @@ def seconds(clock: Clock) -> dict[str, float]:
         "arithmetic": partial(_product, matrix), "data": partial(torch.relu, vector), "dispatch": dispatches,
     }  # fmt: skip
     with torch.no_grad():
-        return {name: _quiet(program, clock) for name, program in programs.items()}
+        found = {name: _quiet(program, clock) for name, program in programs.items()}
+    return {**found, KEPT: kept_s([sample(name, samples()[name][0], clock) for name in AMONG])}
 
 
 def _product(matrix: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.fx.node import map_aggregate
 from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.layer import Layer
+from mmsim.measure import marks
 from mmsim.measurement import Source
 from mmsim.tracing import nested
 from mmsim.tracing.capture import capture
@@ -148,8 +149,7 @@ def placed(captured: fx.GraphModule, device: torch.device) -> fx.GraphModule:
     """
     for node in captured.graph.nodes:
         node.args, node.kwargs = map_aggregate((node.args, node.kwargs), partial(_elsewhere, device))
-    captured.recompile()
-    return captured.to(device)
+    return marks.at_hand(captured.to(device))
 
 
 def _elsewhere(device: torch.device, value: Any) -> Any:

@@ -13,7 +13,7 @@ from mmsim.nest.deltas import Move, Vector
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.problem import DataSpace, Problem
 
-MAX_CHILDREN = 2**22  # each is looked at by itself
+MAX_CHILDREN = 2**20  # each is looked at by itself; a whole wafer of cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,6 @@ class Block:
     def spatial_factor(self) -> int:
         """Children in use under one instance."""
         return math.prod(step.factor for step in self.spatial)
-
-    @property
-    def temporal_factor(self) -> int:
-        """Steps of this level's loops in time."""
-        return math.prod(step.factor for step in self.temporal)
 
     @property
     def perfect(self) -> bool:

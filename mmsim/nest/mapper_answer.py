@@ -1,24 +1,17 @@
-"""A complete row as a mapping, and its words as `mmsim.nest.evaluate` wants them.
-
-`evaluate` can count any mapping by executing it, which takes long where many loops have remainders.
-The search has counted its own already: the answer takes those counts.
-"""
+"""A complete row as a mapping, and what that costs by `mmsim.nest.evaluate`."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mmsim.arch.model import Fanout, Storage
-from mmsim.nest.counts import Counts
-from mmsim.nest.mapper_count import finish
-from mmsim.nest.mapper_cycles import instances
-from mmsim.nest.mapper_flow import Flow
+from mmsim.nest.evaluate import Evaluation, evaluate
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows, times_along
-from mmsim.nest.mapper_step import loop, root, spread
+from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapping import Level, Loop, Mapping
 from mmsim.nest.mapspace import Array
 
@@ -58,60 +51,38 @@ def mapping_of(plan: Plan, steps: list[Decision]) -> Mapping:
     return Mapping(tuple(_levels(plan, loops)))
 
 
-def is_perfect(mapping: Mapping) -> bool:
-    """Whether no loop has a remainder."""
-    return all(loop.perfect for level in mapping.levels for loop in level.loops)
+def judged(plan: Plan, rows: Rows, row: int, most: int) -> tuple[list[tuple[Mapping, Evaluation]], bool]:
+    """The mapping that a complete row makes and its cost; where orders that the search takes as equal may differ,
+    every such order, at `most` so many. And whether that were all.
+    """
+    mapping = mapping_of(plan, decisions(plan, rows, row))
+    some = list(itertools.islice(_alike(plan, mapping), most + 1))
+    costs = [(one, evaluate(plan.space.arch, plan.space.problem, one)) for one in some[:most]]
+    return costs, len(some) <= most
 
 
-def counts_of(plan: Plan, steps: list[Decision]) -> dict[str, dict[str, Counts]]:
-    """Data space -> memory -> the words that one instance reads, fills and updates on average."""
-    rows = _replayed(plan, steps)
-    assert rows.tally is not None
-    found: dict[str, dict[str, Counts]] = {space.name: {} for space in plan.space.spaces}
-    tiles = np.cumprod([step.factor for step in steps], axis=0)
-    for flow in plan.flows:
-        space = plan.space.spaces[flow.boundary.space]
-        k = flow.boundary.parent
-        filling = next(
-            (f for f in plan.flows if f.boundary.child == k and f.boundary.space == flow.boundary.space), None
-        )
-        used = float(instances(plan, rows, k)[0])
-        reads = rows.tally[flow][0]
-        fills = rows.tally[filling][1] if filling else 0.0
-        updates = again = 0.0
-        if space.is_output:
-            updates, reads = reads, reads - flow.spares_reads * _first(plan, rows, flow, flow.parent_group)
-            again = reads
-            fills -= bool(filling and filling.spares_fills) and _first(plan, rows, flow, flow.parent_group)
-        box = plan.box(flow.boundary.space, np.minimum(tiles[k], plan.space.sizes)[:, None])[0]
-        words = (_tidy(value / used) for value in (reads, fills, updates, again))
-        found[space.name][plan.slots[k].node.name] = Counts(int(box), *words)
-    return found
+def _alike(plan: Plan, mapping: Mapping) -> Iterator[Mapping]:
+    """Mappings that differ in the order of loops alone: of compute units that may hand words on, and, where windows
+    slide, of all memories.
+    """
+    every = [list(_orders_of(plan, level)) for level in mapping.levels]
+    for levels in itertools.product(*every):
+        yield Mapping(levels)
 
 
-def _replayed(plan: Plan, steps: list[Decision]) -> Rows:
-    """The one row of these decisions, its words tallied."""
-    rows = root(plan, tally=True)
-    only = np.zeros(1, dtype=np.int64)
-    for k, step in enumerate(steps):
-        spatial = plan.slots[k].spatial
-        same = plan.dims + 1 if not spatial else 1  # which window slides follows from the order of groups
-        made = (spread if spatial else loop)(plan, rows, only, step.factor[:, None])
-        rows = next(one for one in made if int(one.order[0]) // same == step.order // same)
-    finish(plan, rows)
-    return rows
-
-
-def _first(plan: Plan, rows: Rows, flow: Flow, group: int) -> float:
-    """Words of an output that the instances above `group` fan-outs meet for the first time."""
-    space = flow.boundary.space
-    copies = times_along(rows, plan.known(group), plan.irrelevant[space])
-    return plan.whole[space] * float(copies[0])
-
-
-def _tidy(value: float) -> float:
-    """Whole numbers as such, so that they are written without a point."""
-    return int(value) if value == int(value) else value
+def _orders_of(plan: Plan, level: Level) -> Iterator[Level]:
+    slot = next(slot for slot in plan.slots if slot.node.name == level.node)
+    if plan.is_certain or slot.limits.permutation:
+        yield level
+    elif not slot.spatial:
+        for loops in itertools.permutations(level.temporal) if plan.halo else [level.temporal]:
+            yield replace(level, temporal=loops)
+    elif slot.node is not plan.slots[0].node:
+        yield level
+    else:
+        along_x, along_y = level.spatial[: level.split], level.spatial[level.split :]
+        for x, y in itertools.product(itertools.permutations(along_x), itertools.permutations(along_y)):
+            yield replace(level, spatial=(*x, *y))
 
 
 def _levels(plan: Plan, loops: list[list[Loop]]) -> Iterator[Level]:

@@ -191,6 +191,9 @@ def _flow_bounds(plan: Plan, rows: Rows, flow: Flow, live: Live, spare: bool) ->
     fills = live.slid * live.words * once_copies(plan, rows, flow.child_group, irrelevant)
     alone = live.slid * words * once_copies(plan, rows, flow.parent_group, irrelevant)
     at_least = cost(alone, fills)
+    if flow.roams and plan.cautious:
+        at_once = at_least = cost(zero, fills)
+        alone = zero
     if live.open.all():
         return at_once, at_least, (np.maximum(whole, alone / ahead), fills)
     refetched = zero

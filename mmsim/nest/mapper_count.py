@@ -40,9 +40,6 @@ def count(plan: Plan, rows: Rows, flow: Flow, reads: Array, fills: Array) -> Non
     """Add words to the energy and to the channels that they use."""
     reads_pj, fills_pj = flow.read_pj - flow.first_read_pj, flow.fill_pj - flow.first_fill_pj
     rows.energy = rows.energy + reads * reads_pj + fills * fills_pj
-    if rows.tally is not None:
-        so_far = rows.tally.get(flow, (0.0, 0.0))
-        rows.tally[flow] = so_far[0] + float(reads[0]), so_far[1] + float(fills[0])
     for owed, words in ((Owed(flow, False), reads), (Owed(flow, True), fills)):
         if owed in rows.owed:
             rows.owed[owed] = rows.owed[owed] + words

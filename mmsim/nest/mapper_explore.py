@@ -96,7 +96,7 @@ def continuations(
             if held is None:
                 guess(plan, children)
             order = run.order(children.guess, children.cycles)
-            if children.slot < plan.last:
+            if children.slot < plan.last and not run.thorough:
                 order = order[undominated(plan, children)[order]]
             children = children.take(order)
             children.share = growth.share

@@ -31,6 +31,8 @@ class Flow:
     spares_reads: bool  # whether the first read of each word is spared
     spares_fills: bool
     keeps: bool  # whether a tile stays while the loops around do not move it
+    roams: bool  # whether a sliding window's words may come from neighbouring children instead
+    free: bool = False  # whether its words are counted already
 
     def net_pj(self, reads: Array, fills: Array, free_reads: Array, free_fills: Array) -> Array:
         """Energy of so many words when, of an output, so many are first accesses."""
@@ -65,6 +67,7 @@ def flow_of(mapspace: Mapspace, b: Boundary) -> Flow:
     fill = _word_pj(mapspace, child, "write") if child else 0.0
     between = [slot for slot in mapspace.slots[b.child + 1 : b.parent] if slot.spatial]
     elided = [space.is_output and space.name not in s.constraints.rmw_first_update for s in (parent, child) if s]
+    linked = any(space.name not in slot.constraints.no_link_transfer for slot in between)
     unicast = any(space.name in slot.constraints.no_multicast for slot in between)
     return Flow(
         boundary=b,
@@ -79,6 +82,7 @@ def flow_of(mapspace: Mapspace, b: Boundary) -> Flow:
         spares_reads=elided[0],
         spares_fills=elided[-1],
         keeps=child is not None and space.name not in child.constraints.no_reuse,
+        roams=linked and b.space in mapspace.halo,
     )
 
 

@@ -27,7 +27,8 @@ def improve(run: Run, keeps: Keeps) -> None:
     """Search around the best mapping found, until nothing around it is better or the budget is spent."""
     while run.improved < len(run.found) and not run.spent():
         before = run.improved = len(run.found)
-        plan, factors = run.found[-1][0], chosen(*run.found[-1][1:])
+        best = run.found[-1]
+        plan, factors = best.plan, chosen(best.rows, best.row)
         _search(run, keeps, plan.keep, [factors, *_around(factors, 2)])
         for freed in (0, 1):
             if len(run.found) == before:

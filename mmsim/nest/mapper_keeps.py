@@ -19,7 +19,6 @@ from mmsim.nest.mapper_flow import flow_of
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Rows
 from mmsim.nest.mapper_step import root
-from mmsim.nest.mapper_windows import box
 from mmsim.nest.mapspace import Array, Boundary, Keep, Mapspace
 
 
@@ -54,10 +53,22 @@ class Keeps:
         """A choice worked out, and the row in which nothing is decided; None when nothing fits."""
         if keep not in self.plans:
             plan = Plan(self.space, keep)
-            start = root(plan)
-            bound(plan, start)
+            start = self._start(plan)
             self.plans[keep] = (plan, start) if math.isfinite(start.bound[0]) else None
         return self.plans[keep]
+
+    def cautious_plan(self, keep: Keep) -> tuple[Plan, Rows] | None:
+        """The same with bounds that hold whatever compute units hand on."""
+        found = self.plan(keep)
+        if found is None or found[0].is_certain:
+            return found
+        plan = Plan(self.space, keep, cautious=True)
+        return plan, self._start(plan)
+
+    def _start(self, plan: Plan) -> Rows:
+        start = root(plan)
+        bound(plan, start)
+        return start
 
     def _options(self, i: int) -> list[Held]:
         choices = self.space.keep_choices()
@@ -74,7 +85,7 @@ class Keeps:
     def _held(self, i: int, memories: tuple[int, ...]) -> Held:
         space = self.space
         slots = [k for k, slot in enumerate(space.slots) if not slot.spatial][::-1]
-        whole = float(box(space.rank_terms(i), space.sizes[:, None])[0])
+        whole = space.least_words(i)
         holders = [slots[m] for m in memories][::-1]
         flows = [flow_of(space, Boundary(i, outer, inner)) for inner, outer in itertools.pairwise([-1, *holders])]
         alone = sum(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeAlias
 
@@ -24,12 +25,13 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 class Plan:
     """One keep choice of a mapspace, with everything static worked out."""
 
-    def __init__(self, space: Mapspace, keep: Keep) -> None:
-        self.space, self.keep = space, keep
+    def __init__(self, space: Mapspace, keep: Keep, *, cautious: bool = False) -> None:
+        self.space, self.keep, self.cautious = space, keep, cautious
         self.slots = space.slots
         self.orders, self.halo = orders_of(space), space.halo
         self.dims = len(space.dims)
         self.flows = tuple(flow_of(space, boundary) for boundary in space.boundaries(keep))
+        self.handed_pj = 0.0
         self.fanouts = sum(slot.spatial for slot in self.slots)
         groups = {g for f in self.flows for g in (f.parent_group, f.child_group) if g < self.fanouts}
         self.groups = tuple(sorted(groups))
@@ -50,7 +52,7 @@ class Plan:
             sorted({*irrelevant, *(d for rank in ranks if len(rank) > 1 for d, _ in rank)})
             for irrelevant, ranks in zip(self.irrelevant, self.ranks, strict=True)
         ]
-        self.whole = [float(box(ranks, space.sizes[:, None])[0]) for ranks in self.ranks]
+        self.whole = [space.least_words(i) for i in range(len(space.spaces))]
         self.channels = tuple(
             (k, action)
             for k, slot in enumerate(self.slots)
@@ -67,6 +69,45 @@ class Plan:
         self._limits: dict[tuple[int, int], tuple[int, int]] = {}
         self._spanning: dict[int, dict[int, tuple[float, float]]] = {}
         self._future: dict[int, float] = {}
+        if cautious:
+            self._take_as_handed_on()
+
+    def _take_as_handed_on(self) -> None:
+        """Of sliding windows that children without a memory may hand on count every word once: what is read again
+        depends on how the children are numbered."""
+        free = []
+        for flow in self.flows:
+            if flow.roams and not flow.keeps:
+                self.handed_pj += self.whole[flow.boundary.space] * (flow.read_pj - flow.first_read_pj)
+                flow = replace(flow, read_pj=0.0, first_read_pj=0.0, free=True)
+            free.append(flow)
+        self.flows = tuple(free)
+
+    @cached_property
+    def is_certain(self) -> bool:
+        """Whether the search's counts are true: no windows slide, and compute units hand nothing on."""
+        return not self.halo and not any(self.hands_on(flow) for flow in self.flows)
+
+    @cached_property
+    def is_close(self) -> bool:
+        """Whether the search's counts are nearly true: units stand in a row or a column, no windows slide."""
+        linked = [flow for flow in self.flows if self.hands_on(flow)]
+        return not linked or not (self.two_axes(0) or any(flow.boundary.space in self.halo for flow in linked))
+
+    @cached_property
+    def rounding_pj(self) -> float:
+        """What `evaluate` may find more at most, since each instance's accesses are whole ones."""
+        total = 0.0
+        for flow in self.flows:
+            for k, pj in ((flow.boundary.parent, flow.read_pj), (flow.boundary.child, flow.fill_pj)):
+                node = self.slots[k].node
+                if k >= 0 and isinstance(node, Storage):
+                    total += 2 * pj * node.block_size * self.most_instances[k]
+        return total
+
+    def hands_on(self, flow: Flow) -> bool:
+        """Whether compute units may hand on the words of a flow."""
+        return flow.boundary.child < 0 and self.slots[0].spatial and not self.is_unlinked(flow)
 
     def _keep_of(self, k: int) -> frozenset[str]:
         names = [storage.name for storage in self.space.arch.storages]
@@ -201,6 +242,8 @@ class Plan:
         """The limited channels that a flow's words take: the channel, whether by fills (else by reads), and, where
         the first access of each word is spared, the fan-outs below the instances that access."""
         b = flow.boundary
+        if flow.free:
+            return ()
         every: list[tuple[tuple[int, str], bool, int | None]] = [
             ((b.parent, "read"), False, flow.parent_group if flow.spares_reads else None),
             ((b.child, "write"), True, flow.child_group if flow.spares_fills else None),
@@ -220,16 +263,19 @@ class Plan:
         return box(self.ranks[space], tile)
 
     def least_slide(self, space: int, tile: Array) -> Array:
-        """(R) the least share of a data space's words that a sliding window may leave; one dimension slides."""
+        """(R) the least share of a data space's words that a sliding window may leave; it slides along one rank."""
         share = np.ones(tile.shape[1])
         sizes = self.space.sizes
         count = np.ceil(sizes[:, None] / tile)
         for rank in self.ranks[space]:
             if len(rank) == 2:
-                whole = rank_sum(rank, sizes, count)
-                kept = [count[d] * overlap_sum(rank, d, sizes, tile, tile[d]) for d, _ in rank]
-                share = np.minimum(share, 1 - np.maximum(*kept) / whole)
+                share = np.minimum(share, rank_sum(rank, sizes, np.ones_like(count)) / rank_sum(rank, sizes, count))
         return share
+
+    def sliding(self, space: int, dims: Sequence[int]) -> list[int]:
+        """Those of some dimensions that index a rank of a data space together with another one."""
+        together = {d for rank in self.ranks[space] if len(rank) > 1 for d, _ in rank}
+        return [d for d in dims if d in together]
 
     def fans_ahead(self, k: int, flow: Flow) -> int:
         """How many fan-outs' axes stand between slot `k` and the flow's parent."""
@@ -253,6 +299,14 @@ class Plan:
         """
         best, chosen = live_words, np.zeros(len(live_words))
         sizes = self.space.sizes
+        if self.cautious:  # loops further out may go on in the same direction
+            for rank in self.ranks[space]:
+                if len(rank) == 2 and any(d in closing for d, _ in rank):
+                    count = np.ceil(sizes[:, None] / tile)
+                    share = rank_sum(rank, sizes, np.ones_like(count)) / rank_sum(rank, sizes, count)
+                    moved = np.any([moves[d] for d, _ in rank if d in closing], axis=0)
+                    best = np.where(moved, np.minimum(best, live_words * share), best)
+            return best, chosen.astype(np.int64)
         for rank in self.ranks[space]:
             for d, _ in rank:
                 if len(rank) < 2 or d not in closing:

@@ -86,7 +86,6 @@ class Rows:
     now: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if refetched as of now
     least: Array = field(default_factory=lambda: np.empty((2, 0, 0)))  # (2, S, R) of those, if they keep their tile
     share: float = 1.0  # of a proof that it is to look at all completions, were all choices equal
-    tally: dict[Flow, tuple[float, float]] | None = None  # reads and fills of a single row, where wanted
 
     def __len__(self) -> int:
         return len(self.energy)

@@ -9,13 +9,30 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.nest.evaluate import Evaluation
+from mmsim.nest.mapper_answer import judged
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_rows import Rows
+from mmsim.nest.mapper_rows import Ints, Rows
+from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Array
 
 Metric: TypeAlias = Literal["latency", "energy", "edp"]
-PATIENCE, PROOF = 300_000, 2_000_000  # mappings judged by a proof before its end is in sight, and at most
+PATIENCE, PROOF = 240_000, 2_000_000  # mappings judged by a proof before its end is in sight, and at most
+TRIALS, FEW, ORDERS = 60, 2, 60  # mappings that a proof judges one by one; of a large problem; and of one row
+AT_FIRST = 1  # of one beam
+ROUNDING = 1e-3  # by which whole accesses per instance may exceed the search's fractions of them
 TOLERANCE = 1e-12  # of sums in another order
+
+
+@dataclass(frozen=True)
+class Found:
+    """A complete mapping: its row, its score, and its mapping and cost where `evaluate` has judged it already."""
+
+    plan: Plan
+    rows: Rows
+    row: int
+    score: tuple[float, ...]
+    known: tuple[Mapping, Evaluation] | None = None
 
 
 @dataclass
@@ -27,9 +44,13 @@ class Run:
     mappings: int | None = None
     start: float = field(default_factory=time.process_time)
     best: tuple[float, ...] = ()
-    found: list[tuple[Plan, Rows, int]] = field(default_factory=list)  # ever better complete mappings
+    found: list[Found] = field(default_factory=list)  # ever better complete mappings
+    one_by_one: bool = False  # whether complete mappings are judged by `evaluate` before they count
+    tried: int = 0  # how many of them a proof has judged so
     improved: int = 0  # the number of `found` of which the last was tried to improve
     judged: int = 0  # choices looked at: partial or complete mappings
+    thorough: bool = False  # whether whole accesses matter, so that of equal choices none is dropped
+    proving: bool = False
     proof_from: int | None = None  # how many were judged when a proof began that goes on while it promises to end
     done: float = 0.0  # the share of the proof that is done
     over: bool = False  # given up
@@ -91,7 +112,42 @@ class Run:
     def record(self, plan: Plan, rows: Rows) -> None:
         """Note the best of complete mappings that are better than the best so far."""
         better = np.flatnonzero(self.wins(rows.bound, rows.cycles))
-        if len(better):
-            first = int(better[self.order(rows.bound[better], rows.cycles[better])[0]])
-            self.best = tuple(float(values[first]) for values in self.metrics(rows.bound, rows.cycles))
-            self.found.append((plan, rows, first))
+        better = better[self.order(rows.bound[better], rows.cycles[better])]
+        if len(better) and not self.one_by_one:
+            row = int(better[0])
+            self._note(plan, rows, row, float(rows.bound[row]), float(rows.cycles[row]))
+        elif len(better):
+            self._record_one_by_one(plan, rows, better)
+
+    def _record_one_by_one(self, plan: Plan, rows: Rows, better: Ints) -> None:
+        """The same by the cost that `evaluate` finds, which is no less than the search's."""
+        for tried, row in enumerate(better.tolist()):
+            rest = better[tried:]
+            if not self.wins(rows.bound[rest[:1]], rows.cycles[rest[:1]])[0]:
+                return
+            most = TRIALS if self.thorough else FEW
+            enough = self.tried >= most if self.proving else tried >= AT_FIRST
+            if self.found and enough:
+                self.give_up(rows.bound[rest], rows.cycles[rest])
+                return
+            costs, whole = judged(plan, rows, row, ORDERS if self.thorough and self.proving else 1)
+            for mapping, cost in costs:
+                energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
+                if self.wins(energy, cycles)[0]:
+                    self._note(plan, rows, row, cost.energy_pj, float(cost.cycles), (mapping, cost))
+            self.tried += len(costs) * self.proving
+            energy, cycles = rows.bound[rest[:1]], rows.cycles[rest[:1]]
+            if not (self.thorough and whole) and self.wins(energy * (1 + ROUNDING), cycles)[0]:
+                self.give_up(energy, cycles)  # what was dropped for this one, or taken as equal, may cost less
+
+    def _note(
+        self,
+        plan: Plan,
+        rows: Rows,
+        row: int,
+        energy: float,
+        cycles: float,
+        known: tuple[Mapping, Evaluation] | None = None,
+    ) -> None:
+        self.best = tuple(float(m[0]) for m in self.metrics(np.array([energy]), np.array([cycles])))
+        self.found.append(Found(plan, rows, row, self.best, known))

@@ -14,8 +14,8 @@ from mmsim.nest.mapper_rows import Ints, Live, Rows, product, times, times_along
 from mmsim.nest.mapspace import Array
 
 
-def root(plan: Plan, *, tally: bool = False) -> Rows:
-    """The one row in which nothing is decided; with `tally`, reads and fills are noted flow by flow."""
+def root(plan: Plan) -> Rows:
+    """The one row in which nothing is decided."""
     ones = np.ones((plan.dims, 1))
     left = plan.space.sizes[:, None].copy()
     rows = Rows(
@@ -26,7 +26,7 @@ def root(plan: Plan, *, tally: bool = False) -> Rows:
         last_steps=ones,
         copies=dict.fromkeys(plan.groups, ones),
         last_copies=dict.fromkeys(plan.groups, ones),
-        energy=np.full(1, plan.compute_pj),
+        energy=np.full(1, plan.compute_pj + plan.handed_pj),
         words={channel: np.zeros(1) for channel in plan.channels},
         owed={owed: np.zeros(1) for owed in plan.owed},
         live={},
@@ -35,7 +35,6 @@ def root(plan: Plan, *, tally: bool = False) -> Rows:
         origin=np.zeros(1, dtype=np.int64),
         parent=None,
         family=np.zeros(1, dtype=np.int64),
-        tally={} if tally else None,
     )
     open_flows(plan, rows, -1)
     return rows
@@ -58,6 +57,11 @@ def _spreads(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
     """`spread`, reads not settled yet."""
     if not plan.is_innermost_fanout(before.slot):
         return [_spread(plan, before, i, factor)]
+    if plan.cautious and plan.two_axes(before.slot):
+        rows = _spread(plan, before, i, factor)
+        if not plan.is_innermost_fanout(rows.slot):
+            _hand_on(plan, rows)
+        return [rows]
     begun = before.order[i] > 0
     plain = np.flatnonzero(begun | (factor == 1).all(axis=0))
     found = [_spread(plan, before, i[plain], factor.take(plain, axis=1))]
@@ -71,9 +75,19 @@ def _spreads(plan: Plan, before: Rows, i: Ints, factor: Array) -> list[Rows]:
         alone = np.remainder(before.left[first, i[here]], factor[first, here]) == 1  # the last one, cut
         for flow, live in rows.live.items():
             if flow.boundary.child < 0 and not relevant[flow.boundary.space] and not plan.is_unlinked(flow):
-                live.open = ~alone
+                live.open = ~alone | plan.cautious
         found.append(rows)
     return [rows for rows in found if len(rows)]
+
+
+def _hand_on(plan: Plan, rows: Rows) -> None:
+    """Take every word as handed on that any compute unit had in the step before."""
+    used = np.prod(rows.tile, axis=0) > 1
+    for flow, live in rows.live.items():
+        if flow.boundary.child < 0 and not plan.is_unlinked(flow):
+            live.open = used
+            live.words = np.where(used, plan.whole[flow.boundary.space], live.words)
+            live.runs, live.last_runs = (np.where(used, 1.0, runs) for runs in (live.runs, live.last_runs))
 
 
 def _spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
@@ -124,7 +138,6 @@ def _ordered(
         words=dict(base.words),
         owed=dict(base.owed),
         live={flow: replace(live) for flow, live in base.live.items()},
-        tally=None if base.tally is None else dict(base.tally),
     )
     k = before.slot
     rows.order = np.full(len(rows), plan.orders.order_code(k, cls), dtype=np.int64)
@@ -177,6 +190,11 @@ def _close(
         reads = np.zeros(len(rows))
         if not ahead:
             reads = np.where(closing, live.words * live.shared * fetches(plan.known(flow.parent_group)), 0.0)
+        if flow.roams and plan.cautious:
+            moves = rows.factor[plan.sliding(space, cls.closing[space])] > 1
+            roaming = closing & moves.any(axis=0)
+            live.words = np.where(roaming, 0.0, live.words)
+            reads = np.where(roaming, 0.0 if ahead else plan.whole[space], reads)
         count(plan, rows, flow, reads, fills)
     if ahead:
         irrelevant = plan.irrelevant[space]
@@ -229,5 +247,4 @@ def grow(plan: Plan, rows: Rows, i: Ints, factor: Array) -> tuple[Rows, Array]:
         rows,
         rows.family[i],
     )
-    grown.tally = None if rows.tally is None else dict(rows.tally)
     return grown, pieces

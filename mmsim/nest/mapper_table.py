@@ -98,9 +98,9 @@ class Table:
             refetch = refetch * count[d]
         whole = plan.whole[space]
         most = [np.minimum(refetch, plan.fan_ahead(0, group)) for group in (flow.parent_group, flow.child_group)]
-        reads = np.maximum(whole, words * refetch / ahead)
+        reads = np.maximum(whole, words * refetch / ahead * (not flow.roams))
         now = flow.net_pj(reads, words * refetch, whole * most[0], whole * most[1])
-        once = np.maximum(whole, words / ahead if halo else words)
+        once = np.maximum(whole, words / ahead * (not flow.roams) if halo else words)
         return now, flow.net_pj(once, words, whole * most[0], whole * most[1])
 
     def _words(self, space: int, count: list[Array]) -> Array:
@@ -115,7 +115,7 @@ class Table:
         return words * share
 
     def _along_rank(self, rank: tuple[tuple[int, int], ...], count: list[Array]) -> tuple[Array, Array]:
-        """Words along a rank: of all tiles, and when the best of its dimensions slides."""
+        """Words along a rank: of all tiles, and when the window slides all the way."""
         sizes = self.plan.space.sizes
         if len(rank) == 1:
             ((d, c),) = rank
@@ -125,10 +125,9 @@ class Table:
             once = np.full([1] * self.plan.dims, 1.0 + sum(c * (sizes[d] - 1) for d, c in rank))
             return once, once
         (p, a), (r, b) = rank
-        over_p = count[r] * (a * (sizes[p] - 1) + 1) + b * (sizes[r] - count[r])
-        over_r = count[p] * (b * (sizes[r] - 1) + 1) + a * (sizes[p] - count[p])
+        once = np.full([1] * self.plan.dims, 1.0 + a * (sizes[p] - 1) + b * (sizes[r] - 1))
         every = count[p] * count[r] + a * (sizes[p] - count[p]) * count[r] + b * (sizes[r] - count[r]) * count[p]
-        return np.asarray(every), np.asarray(np.minimum(np.minimum(over_p, over_r), every))
+        return np.asarray(every), np.asarray(np.minimum(once, every))
 
     def at(self, left: list[Array]) -> Array:
         """(R) the bound when the first dimensions are left with so many tiles and the others are free."""

@@ -90,8 +90,8 @@ class Mapspace:
 
     @cached_property
     def dims(self) -> tuple[str, ...]:
-        """The dimensions that have loops."""
-        return tuple(dim for dim, size in self.problem.shape.items() if size > 1)
+        """The dimensions that have loops; one of a problem of a single step."""
+        return tuple(dim for dim, size in self.problem.shape.items() if size > 1) or tuple(self.problem.shape)[:1]
 
     @cached_property
     def sizes(self) -> Array:
@@ -155,6 +155,15 @@ class Mapspace:
             tuple((number[dim], coefficient) for dim, coefficient in rank if dim in number)
             for rank in self.spaces[space].projection
         )
+
+    def least_words(self, space: int) -> float:
+        """Words of a data space that have to move at least; a stride may leave some out."""
+        words = 1.0
+        for rank in self.rank_terms(space):
+            span = 1 + sum(c * (self.sizes[d] - 1) for d, c in rank)
+            steps = math.prod(self.sizes[d] for d, _ in rank)
+            words *= span if self.spaces[space].is_output else min(span, steps)
+        return float(words)
 
     def keeps(self) -> Iterator[Keep]:
         """Every choice of what each memory keeps, those that keep most first."""

@@ -11,6 +11,7 @@ from mmsim.errors import InputError
 from mmsim.problem import DataSpace, Problem, Rank
 
 MAX_SIZE = 2**40
+MAX_NAMES = 64  # dimensions, data spaces, and ranks of each
 _UNUSED = {
     "densities",
     "H",
@@ -54,7 +55,7 @@ def _problem(value: object, word_bits: int) -> Problem:
 
 
 def _data_spaces(value: object, dims: list[str], coefficients: dict[str, int], word_bits: int) -> tuple[DataSpace, ...]:
-    items = _list(value, "shape.data_spaces")
+    items = _few(value, "shape.data_spaces")
     spaces: list[DataSpace] = []
     for i, item in enumerate(items):
         where = f"shape.data_spaces.{i}"
@@ -66,7 +67,7 @@ def _data_spaces(value: object, dims: list[str], coefficients: dict[str, int], w
         output = written.get("read_write", written.get("read-write", False))
         if not isinstance(output, bool):
             raise InputError("expected true or false", field=f"{where}.read_write")
-        ranks = _list(written.get("projection"), f"{where}.projection")
+        ranks = _few(written.get("projection"), f"{where}.projection")
         projection = tuple(_rank(rank, f"{where}.projection.{j}", dims, coefficients) for j, rank in enumerate(ranks))
         spaces.append(DataSpace(name, projection, word_bits, output))
     if sum(space.is_output for space in spaces) != 1:
@@ -77,7 +78,7 @@ def _data_spaces(value: object, dims: list[str], coefficients: dict[str, int], w
 def _rank(value: object, where: str, dims: list[str], coefficients: dict[str, int]) -> Rank:
     """``[[R, Wdilation], [P, Wstride]]``; a rank or a term may also be written as a bare dimension."""
     terms: dict[str, int] = {}
-    for k, term in enumerate([value] if isinstance(value, str) else _list(value, where)):
+    for k, term in enumerate([value] if isinstance(value, str) else _few(value, where)):
         parts = [term] if isinstance(term, str) else _list(term, f"{where}.{k}")
         if not 1 <= len(parts) <= 2 or parts[0] not in dims:
             raise InputError(f"expected [dimension] or [dimension, coefficient], got {term!r}", field=f"{where}.{k}")
@@ -92,7 +93,7 @@ def _rank(value: object, where: str, dims: list[str], coefficients: dict[str, in
 
 def _coefficients(value: object, instance: dict[str, Any]) -> dict[str, int]:
     found = {}
-    for i, item in enumerate(_list(value or [], "shape.coefficients")):
+    for i, item in enumerate(_few(value or [], "shape.coefficients")):
         where = f"shape.coefficients.{i}"
         written = _mapping(item, where, {"name", "default"})
         name = written.get("name")
@@ -116,7 +117,7 @@ def _size(value: object, field: str) -> int:
 
 
 def _names(value: object, field: str) -> list[str]:
-    names = _list(value, field)
+    names = _few(value, field)
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         raise InputError("expected a list of different names", field=field)
     return names
@@ -126,6 +127,13 @@ def _list(value: object, field: str) -> list[Any]:
     if not isinstance(value, list):
         raise InputError("missing" if value is None else "expected a list", field=field)
     return value
+
+
+def _few(value: object, field: str) -> list[Any]:
+    found = _list(value, field)
+    if len(found) > MAX_NAMES:
+        raise InputError(f"more than {MAX_NAMES}", field=field)
+    return found
 
 
 def _mapping(value: object, field: str, known: set[str] | None) -> dict[str, Any]:

@@ -19,13 +19,13 @@ import numpy as np
 
 from mmsim.arch.model import Arch
 from mmsim.errors import InputError
-from mmsim.nest.evaluate import Evaluation, evaluate
-from mmsim.nest.mapper_answer import counts_of, decisions, is_perfect, mapping_of
+from mmsim.nest.evaluate import Evaluation
+from mmsim.nest.mapper_answer import judged
 from mmsim.nest.mapper_explore import beam, explore
 from mmsim.nest.mapper_improve import improve
 from mmsim.nest.mapper_keeps import Keeps
 from mmsim.nest.mapper_plan import Plan
-from mmsim.nest.mapper_run import Metric, Run
+from mmsim.nest.mapper_run import ROUNDING, Metric, Run
 from mmsim.nest.mapping import Mapping
 from mmsim.nest.mapspace import Mapspace
 from mmsim.problem import Problem
@@ -33,8 +33,8 @@ from mmsim.problem import Problem
 MAPPINGS = 1_200_000  # judged at most to find a good mapping when no budget is given
 BEAM_PLANS = 48  # choices of what is kept that are looked at more closely
 BEAMS = ((1, 16), (24, 4), (96, 2))  # how many rows go on at each slot, and for how many choices of what is kept
+TINY = 2**12  # steps up to which whole accesses are looked at, where they matter
 JUDGED_AGAIN = 8  # the last improvements, evaluated one by one
-ROUNDING = 1e-3  # by which whole accesses per instance may exceed the search's fractions of them
 METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
@@ -82,10 +82,12 @@ def best_mapping(
     _find_good(run, keeps)
     if time_s is None and mappings is None:
         run.mappings, run.proof_from = None, run.judged
+    run.proving, run.left_out = True, math.inf
+    run.one_by_one |= any(not found.plan.is_certain for found in run.found)
     _prove(run, keeps)
     if not run.found:
         raise InputError("no mapping satisfies the architecture's constraints and capacities", field=arch.name)
-    return _result(run, problem, arch)
+    return _result(run)
 
 
 def objective_of(text: str) -> tuple[Metric, ...]:
@@ -105,40 +107,45 @@ def _find_good(run: Run, keeps: Keeps) -> None:
         np.array([values[0] for values in each]) for each in zip(*((s.bound, s.cycles) for _, s in plans), strict=False)
     )
     plans = [plans[i] for i in run.order(energy, cycles)]
+    tiny = math.prod(keeps.space.sizes) <= TINY
+    run.thorough = tiny and any(plan.rounding_pj > ROUNDING * start.bound[0] for plan, start in plans)
+    run.one_by_one = run.thorough or not all(plan.is_close for plan, _ in plans)
     for places, count in BEAMS:
         for plan, start in plans[:count]:
             if not run.spent() and run.wins(start.bound, start.cycles)[0]:
                 beam(run, plan, start, places)
         improve(run, keeps)
-        winners = [plan for plan, _, _ in reversed(run.found)]
+        winners = [found.plan for found in reversed(run.found)]
         plans.sort(key=lambda entry: winners.index(entry[0]) if entry[0] in winners else len(winners))
 
 
 def _prove(run: Run, keeps: Keeps) -> None:
     """Branch and bound through every choice of what is kept, that of the best mapping first."""
-    best = [plan.keep for plan, _, _ in run.found[-1:]]
+    best = [found.plan.keep for found in run.found[-1:]]
     order = sorted(np.flatnonzero(run.wins(keeps.energy, keeps.cycles)), key=lambda i: keeps.keeps[i] not in best)
     for done, i in enumerate(order):
         if run.spent():
             run.give_up(keeps.energy[order[done:]], keeps.cycles[order[done:]])
             return
         run.done = done / len(order)
-        if run.wins(keeps.energy[i : i + 1], keeps.cycles[i : i + 1])[0] and (found := keeps.plan(keeps.keeps[i])):
+        if run.wins(keeps.energy[i : i + 1], keeps.cycles[i : i + 1])[0] and (
+            found := keeps.cautious_plan(keeps.keeps[i])
+        ):
             plan, start = found
             start.share = 1 / len(order)
             explore(run, plan, start)
 
 
-def _result(run: Run, problem: Problem, arch: Arch) -> Result:
-    """The last improvements judged again by `evaluate`, and the best of them."""
-    judged = []
-    for plan, rows, row in reversed(run.found[-JUDGED_AGAIN:]):
-        steps = decisions(plan, rows, row)
-        mapping = mapping_of(plan, steps)
-        cost = evaluate(arch, problem, mapping, None if is_perfect(mapping) else counts_of(plan, steps))
-        energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
-        judged.append((tuple(float(m[0]) for m in run.metrics(energy, cycles)), mapping, cost))
-    score, mapping, cost = min(judged, key=lambda one: one[0])
+def _result(run: Run) -> Result:
+    """The best of the last improvements, judged by `evaluate`, which may differ a little from the search."""
+    judgements: list[tuple[tuple[float, ...], Mapping, Evaluation]] = []
+    for found in run.found[: -JUDGED_AGAIN - 1 : -1]:
+        if judgements and min(score for score, _, _ in judgements) <= found.score:
+            break
+        for mapping, cost in [found.known] if found.known else judged(found.plan, found.rows, found.row, 1)[0]:
+            energy, cycles = np.array([cost.energy_pj]), np.array([float(cost.cycles)])
+            judgements.append((tuple(float(m[0]) for m in run.metrics(energy, cycles)), mapping, cost))
+    score, mapping, cost = min(judgements, key=lambda one: one[0])
     lower_bound = min(score[0], run.best[0], run.left_out)
     proven = not math.isfinite(run.left_out) and score[0] <= lower_bound * (1 + ROUNDING)
     return Result(
@@ -159,6 +166,9 @@ def _refuse_unsearched(space: Mapspace) -> None:
         for name in ("min_utilization", "no_coalesce"):
             if getattr(slot.constraints, name):
                 raise InputError(f"the mapper does not search under {name}; give a mapping", field=slot.node.name)
+        if slot.constraints.spatial.maximize:
+            what = "maximize_dims, which spares Timeloop's mapper work, is not needed here; leave it out"
+            raise InputError(what, field=slot.node.name)
 
 
 def _check_feasible(space: Mapspace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mmsim.errors import InputError
 from mmsim.nest.deltas import Demand, Move, Vector
 
 Signature: TypeAlias = tuple[int, int]  # children that share one delta; how many such groups there are
 Ids: TypeAlias = npt.NDArray[np.int64]
+
+MAX_CODE = 2**62
 
 
 @dataclass
@@ -46,19 +50,31 @@ class Spread:
 
     `loops` are the spatial loops, innermost first; children are numbered with the innermost fastest.
     Timeloop lays that number out row by row on the physical grid of `mesh_x` columns, whatever the
-    split of the mapping: neighbours are one number or one row apart.
+    split of the mapping: neighbours are one number or one row apart. An offset is kept as one whole
+    number, its ranks as digits: a digit counts the steps that all loops have as common divisor, and
+    its base leaves room for differences of either sign.
     """
 
     def __init__(self, loops: Sequence[Move], mesh_x: int, mesh_y: int, order: int) -> None:
-        offsets = np.zeros((1, order), dtype=np.int64)
-        for loop in loops:  # (children, ranks); later loops are outer, so they vary slower
-            steps = np.arange(loop.factor, dtype=np.int64)[:, None, None] * np.asarray(loop.step, dtype=np.int64)
-            offsets = (steps + offsets[None]).reshape(loop.factor * len(offsets), order)
-        self.offsets = offsets
         self.mesh_x, self.mesh_y = mesh_x, mesh_y
-        # a column of zeros, so that a tensor without ranks has something to compare
-        _, self.group = np.unique(np.pad(offsets, ((0, 0), (0, 1))), axis=0, return_inverse=True)
-        self.group = self.group.reshape(-1)
+        self.unit = [math.gcd(*(loop.step[rank] for loop in loops)) or 1 for rank in range(order)]
+        self.reach = [
+            sum((loop.factor - 1) * loop.step[rank] for loop in loops) // self.unit[rank] for rank in range(order)
+        ]
+        if math.prod(2 * reach + 1 for reach in self.reach) > MAX_CODE:
+            raise InputError("the tiles of a fan-out lie too far apart to be told apart in 62 bits")
+        self.offsets: Ids = np.zeros(1, dtype=np.int64)
+        for loop in loops:  # later loops are outer, so they vary slower
+            steps = np.arange(loop.factor, dtype=np.int64) * self.code(loop.step)
+            self.offsets = (steps[:, None] + self.offsets).reshape(-1)
+        _, self.group = np.unique(self.offsets, return_inverse=True)
+
+    def code(self, offset: Vector) -> int:
+        """An offset within reach as one number."""
+        code = 0
+        for words, unit, reach in zip(offset, self.unit, self.reach, strict=True):
+            code = code * (2 * reach + 1) + words // unit
+        return code
 
     @property
     def children(self) -> int:
@@ -94,9 +110,11 @@ class Spread:
     def receivers(self, shift: Vector) -> npt.NDArray[np.bool_]:
         """Children that have a neighbour whose last delta, `shift` away, is what they need now."""
         found = np.zeros(self.children, dtype=bool)
+        if any(w % unit or abs(w) > unit * reach for w, unit, reach in zip(shift, self.unit, self.reach, strict=True)):
+            return found
         ids = np.arange(self.children)
         column, row = ids % self.mesh_x, ids // self.mesh_x
-        want = np.asarray(shift, dtype=np.int64)
+        want = self.code(shift)
         for step, inside in (
             (-1, column > 0),
             (+1, column < self.mesh_x - 1),
@@ -105,8 +123,7 @@ class Spread:
         ):
             there = ids + step
             at = ids[inside & (there >= 0) & (there < self.children)]
-            same = (self.offsets[at + step] - self.offsets[at] == want).all(axis=1)
-            found[at[same]] = True
+            found[at[self.offsets[at + step] - self.offsets[at] == want]] = True
         return found
 
 
