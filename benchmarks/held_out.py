@@ -107,7 +107,7 @@ def _replayed(module: Any, inputs_at: Any) -> tuple[str, str]:
     captured = capture(module, given, whole=is_known)
     route = captured.meta["route"]
     torch.manual_seed(5)
-    others = nested.replace(inputs_at(BATCH), lambda _, t: torch.randn_like(t) if t.is_floating_point() else t)
+    others = nested.replace(inputs_at(BATCH), lambda _, tensor: _redrawn(tensor))
     if route == "recorder-real":
         others = inputs_at(BATCH)  # true for these values only
     results = []
@@ -126,6 +126,15 @@ def _replayed(module: Any, inputs_at: Any) -> tuple[str, str]:
     shapes = [tuple(t.shape) for t in expected] == [tuple(t.shape) for t in got]
     apart = max(_apart(a, b) for a, b in zip(expected, got, strict=True)) if shapes else float("inf")
     return f"{apart:.1e} apart", route
+
+
+def _redrawn(tensor: Any) -> Any:
+    """Other numbers of the same kind; integers, which choose and place, stay."""
+    import torch
+
+    if not tensor.is_floating_point():
+        return tensor
+    return torch.rand_like(tensor) if tensor.min() >= 0 else torch.randn_like(tensor)
 
 
 def _call(module: Any, inputs: Any) -> Any:

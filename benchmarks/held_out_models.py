@@ -193,7 +193,34 @@ THIRD: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "timesfm": ("TimesFmModelForPrediction", {"hidden_size": 64, "intermediate_size": 64, "head_dim": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "horizon_length": 32, "context_length": 128}, {"past_values": "float Bx128"}),
 }  # fmt: skip
 
-HELD_OUT = FIRST | SECOND | THIRD
+FOURTH: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
+    "rembert": ("RemBertModel", {**SMALL, "input_embedding_size": 32, "output_embedding_size": 48}, TEXT),
+    "megatron_bert": ("MegatronBertModel", SMALL, TEXT),
+    "roberta_prelayernorm": ("RobertaPreLayerNormModel", SMALL, TEXT),
+    "stablelm": ("StableLmForCausalLM", LM, TEXT),
+    "starcoder2": ("Starcoder2ForCausalLM", LM, TEXT),
+    "cohere2": ("Cohere2ForCausalLM", LM, TEXT),
+    "gpt_neox": ("GPTNeoXForCausalLM", SMALL, TEXT),
+    "gpt_neo": ("GPTNeoForCausalLM", {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 500, "attention_types": [[["global", "local"], 1]]}, TEXT),
+    "mpt": ("MptForCausalLM", {"d_model": 64, "n_heads": 4, "n_layers": 2, "vocab_size": 500}, TEXT),
+    "bros": ("BrosModel", {**SMALL, "dim_bbox": 8}, {**TEXT, "bbox": "floats01 Bx64x8"}),
+    "lilt": ("LiltModel", {**SMALL, "hidden_size": 96}, {**TEXT, "bbox": "ones Bx64x4"}),
+    "bit": ("BitModel", {"embedding_size": 32, "hidden_sizes": [128, 128, 256, 256], "depths": [1, 1, 1, 1]}, SMALL_IMAGE),
+    "m2m_100": ("M2M100Model", {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128, "vocab_size": 500}, TWO_TEXTS),
+    "umt5": ("UMT5Model", {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4, "vocab_size": 500}, TWO_TEXTS),
+    "ijepa": ("IJepaModel", EYE, SMALL_IMAGE),
+    "vit_msn": ("ViTMSNModel", EYE, SMALL_IMAGE),
+    "dinov2_with_registers": ("Dinov2WithRegistersModel", EYE, SMALL_IMAGE),
+    "convnextv2": ("ConvNextV2Model", {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 24, 32, 48]}, SMALL_IMAGE),
+    "mobilenet_v2": ("MobileNetV2ForImageClassification", {"depth_multiplier": 0.5}, SMALL_IMAGE),
+    "pvt": ("PvtModel", {"image_size": 64, "depths": [1, 1, 1, 1], "hidden_sizes": [16, 32, 48, 64], "num_attention_heads": [1, 2, 3, 4]}, SMALL_IMAGE),
+    "dab_detr": ("DabDetrModel", {"use_timm_backbone": False, "backbone_config": {"model_type": "resnet", "out_features": ["stage4"]}, "encoder_layers": 2, "decoder_layers": 2}, {"pixel_values": "float Bx3x96x96"}),
+    "metaclip2": ("MetaClip2Model", {"text_config": {**SMALL, "eos_token_id": 2}, "vision_config": EYE, "projection_dim": 32}, {"input_ids": "ids Bx16", **SMALL_IMAGE}),
+    "unispeech_sat": ("UniSpeechSatModel", {**AUDIO, "conv_dim": [16, 16], "conv_stride": [5, 2], "conv_kernel": [10, 3], "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2}, {"input_values": "float Bx1600"}),
+    "time_series_transformer": ("TimeSeriesTransformerModel", {"prediction_length": 8, "context_length": 24, "lags_sequence": [1, 2, 3], "num_time_features": 1}, {"past_values": "float Bx27", "past_time_features": "float Bx27x1", "past_observed_mask": "ones Bx27", "future_values": "float Bx8", "future_time_features": "float Bx8x1"}),
+}  # fmt: skip
+
+HELD_OUT = FIRST | SECOND | THIRD | FOURTH
 """Name -> class, settings, inputs."""
 
 TIMM = """
@@ -224,13 +251,22 @@ def of_transformers(name: str) -> Built:
     return cls(cls.config_class(**settings)).eval(), lambda batch: inputs(name, batch)
 
 
+CUT = {
+    "deepseek_vit_412m": {"img_size": 224, "depth": 2},
+    "gemma4_vit_167m": {"img_size": 256, "depth": 2},
+    "qwen3_vit_88m": {"img_size": 256, "depth": 2},
+}
+"""Of 768 pixels: a real run of the whole takes minutes."""
+
+
 def of_timm(name: str) -> Built:
-    """A network of timm at its own image size."""
+    """A network of timm at its own image size, or cut where that takes too long."""
     import timm
 
-    module: nn.Module = timm.create_model(name).eval()
-    size = module.default_cfg["input_size"]
-    return module, lambda batch: {"x": torch.randn(batch, *size)}
+    settings = CUT.get(name, {})
+    module: nn.Module = timm.create_model(name, **settings).eval()
+    size = settings.get("img_size", module.default_cfg["input_size"][-1])
+    return module, lambda batch: {"x": torch.randn(batch, 3, size, size)}
 
 
 def of_programs(name: str) -> Built:

@@ -32,6 +32,7 @@ NODE_12NM_PJ = 29.0
 class Left:
     """A GPU left out: groups fitted again on what is left, device constants by rule, libraries taken over.
 
+    Where the T4 is the teacher, what depends on a kernel's length comes from the A100: the T4's clock falls with it.
     The rule for `cuda_share` is that of a fitted GPU whose shared memory is as wide for each lane (V100 and A100; T4
     and RTX 2080 Ti at the clock it runs at), for `tensor_share` that of another data-center GPU.
     """
@@ -50,8 +51,9 @@ LEFT = (
           ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("validate.ZEROS", 0.5)),
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
     Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows_all"),
-         (("v100_pcie.cuda_share", 0.966), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ)),
-         (("CUDA_BATCHED", library.TURING_BATCHED),)),
+         (("v100_pcie.cuda_share", 0.966), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
+          ("library.CUDA.stride", library.AMPERE.stride)),
+         (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
     Left("a100_pcie_40gb", False, "V100 and T4", ("rows_all",), (("a100_pcie_40gb.cuda_share", 0.995),),
          (("AMPERE", library.CUDA), ("AMPERE_BATCHED", library.CUDA_BATCHED))),
     Left("a100_sxm_80gb", False, "H100", (), (("a100_sxm_80gb.tensor_share", 0.89),),
@@ -78,16 +80,16 @@ def left_out(left: Left, measured: Path) -> list[dict[str, Any]]:
         if left.arch == "h100_sxm":
             attention.HOPPER = attention.OLDER
         for name in left.refit:
-            fit(_without(GROUPS[name], left.arch), measured, constants, EVALUATIONS)
+            fit(_without(GROUPS[name], left), measured, constants, EVALUATIONS)
         return [
             _score(table, measured, constants) for table in TABLES if table[3] == left.arch and table[1] != "vector"
         ]
 
 
-def _without(group: Group, arch: str) -> Group:
-    tables = tuple(table for table in group.tables if not table[0].endswith(arch))
-    unseen = ("validate.ZEROS", "host.CALLS[conv2d]", "host.UNFUSED")
-    return Group(tables, tuple(c for c in group.constants if not c.startswith(arch) and c not in unseen))
+def _without(group: Group, left: Left) -> Group:
+    tables = tuple(table for table in group.tables if not table[0].endswith(left.arch))
+    known = {path for path, _ in left.rules} | {"validate.ZEROS", "host.CALLS[conv2d]", "host.UNFUSED"}
+    return Group(tables, tuple(c for c in group.constants if not c.startswith(left.arch) and c not in known))
 
 
 def _score(table: tuple[Any, ...], measured: Path, constants: Constants) -> dict[str, Any]:

@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
 from benchmarks.networks import path_of, read  # noqa: E402
+from benchmarks.paper import paper_figures  # noqa: E402
 from mmsim import files, gpu, validate  # noqa: E402
 from mmsim.arch import load  # noqa: E402
 from mmsim.arch.model import Arch  # noqa: E402
@@ -167,6 +168,10 @@ def page(figures: dict[str, Any]) -> str:
                  f"{100 * (r['model_w'] / r['board_w'] - 1):+.0f}")
             for r in figures["power"]
         ),
+        paper="\n".join(
+            _row(r["claim"], r["paper"], r["predicted"], "yes" if r["holds"] else "**no**") for r in figures["paper"]
+        ),
+        agree=f"{sum(r['holds'] for r in figures['paper'])} of {len(figures['paper'])}",
     )  # fmt: skip
 
 
@@ -216,7 +221,7 @@ def main() -> None:
     figures = files.read_json(FIGURES) if FIGURES.exists() else {}
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
-        figures["power"] = power_figures()
+        figures |= {"power": power_figures(), "paper": paper_figures()}
     if arguments.left_out:
         from benchmarks.left_out import all_left_out
 

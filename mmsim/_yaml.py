@@ -45,7 +45,7 @@ def _mapping(loader: Any, node: Any) -> dict[Any, Any]:
     own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
     seen: set[str] = set()
     for key in own:
-        if not isinstance(key, yaml.ScalarNode):
+        if not isinstance(key, yaml.ScalarNode) or not key.tag.startswith("tag:"):
             raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key.start_mark)
         if key.value in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)

@@ -156,7 +156,7 @@ def write_text(path: str | Path, text: str) -> Path:
     """Write a file whole or not at all: beside it first, then renamed over it. A device is written as it is."""
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():  # /dev/stdout, a pipe; a folder fails here
+        if path.is_symlink() or (path.exists() and not path.is_file()):  # /dev/stdout, a pipe; a folder fails here
             path.write_text(text, encoding="utf-8")
             return path
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -188,7 +188,7 @@ def _attr_at(value: Attr, sizes: dict[str, Size]) -> Attr:
 def op_kind(op: str) -> str:
     """The op's last name without overload and in-place underscore; dunder names stay whole."""
     parts = op.split(".")
-    name = parts[1] if parts[0] == "aten" and len(parts) > 1 else parts[-1]
+    name = parts[1] if parts[0] in ("aten", "prims") and len(parts) > 1 else parts[-1]
     if name.startswith("__") and name.endswith("__"):
         return f"{parts[-2]}.{name}" if name == "__get__" else name
     return name.rstrip("_") or name

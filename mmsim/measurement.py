@@ -208,7 +208,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     concurrent: Concurrent | None = None
     counters: dict[str, dict[str, float]] = {}  # stage -> metric of Nsight Compute -> mean weighted by time
     host_steps: dict[str, Spread] = {}  # preprocessing that no graph holds, such as tokenisation; not in `wall_s`
-    mark_s: float = 0.0  # on a GPU: taken off each layer, for what a mark costs beyond its own events
+    mark_s: float = 0.0  # taken off each layer: by as much the passes with marks were longer than those without
     cache: Literal["warm", "cold"] = "warm"
     graph: dict[str, Any] | None = None  # the layer dump of a model of one's own: a file names no program to run
     pace_s: dict[str, float] = {}  # of a CPU: what a few programs took just then, to hold against its calibration

@@ -17,6 +17,7 @@ from mmsim.errors import InputError
 MAX_DEPTH = 8  # of files that include files
 MAX_INCLUDES = 64  # in all
 MAX_CHARACTERS = 2**22  # of the text with everything included
+MAX_MARK = 200  # characters of one template: what the patterns below look through in no time
 _MARK = re.compile(r"\{\{(?P<value>[^{}]*)\}\}|\{%(?P<block>[^{}]*)%\}")
 _INCLUDE = re.compile(r"\s*include_text\(\s*(['\"])([^'\"]+)\1\s*\)\s*")
 _DEFAULT = re.compile(r"\s*\w+\s*\|\s*default\(\s*(['\"]?)([^'\"()]*)\1\s*\)\s*")
@@ -70,6 +71,8 @@ class _Filler:
 
     def filled(self, mark: re.Match[str], shown: list[bool], file: str, depth: int) -> str:
         """What stands in the place of one mark; a block's mark opens or closes the last of `shown`."""
+        if len(mark[0]) > MAX_MARK:
+            raise _refusal(mark[0], file)
         value, block = mark["value"], mark["block"]
         if value is not None and (match := _DEFAULT.fullmatch(value)):
             return match[2]

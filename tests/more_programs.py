@@ -16,7 +16,6 @@ from torch.nn.utils import parametrizations, parametrize
 from tests.programs import program, rows, tokens
 
 
-@torch.jit.script
 def _leaky_sum(x: Tensor, steps: int) -> Tensor:
     total = torch.zeros_like(x)
     for i in range(steps):
@@ -31,9 +30,10 @@ class ScriptedFunction(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.inside, self.out = nn.Linear(12, 12), nn.Linear(12, 3)
+        self.leak = torch.jit.script(_leaky_sum)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(_leaky_sum(self.inside(x), 3).tanh())
+        return self.out(self.leak(self.inside(x), 3).tanh())
 
 
 @program(rows(8))
@@ -326,3 +326,122 @@ class Ragged(nn.Module):
     def forward(self, parts: list[Tensor]) -> Tensor:
         together = torch.nested.nested_tensor(parts)
         return torch.nested.to_padded_tensor(self.fc(together), 0.0).sum(1)
+
+
+@program(lambda b: {"left": torch.randn(b, 2, 16, 16), "right": torch.randn(b, 2, 16, 16)})
+class StereoVolume(nn.Module):
+    """A volume of differences at each shift, its softmax weighing the shifts; one encoder for both views."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features, self.cost = nn.Conv2d(2, 6, 3, padding=1), nn.Conv3d(12, 1, 3, padding=1)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        a, b = self.features(left), self.features(right)
+        volume = a.new_zeros(a.shape[0], 12, 4, 16, 16)
+        for shift in range(4):
+            volume[:, :6, shift, :, shift:] = a[..., shift:]
+            volume[:, 6:, shift, :, shift:] = b[..., : 16 - shift]
+        weights = self.cost(volume).squeeze(1).softmax(1)
+        return (weights * torch.arange(4.0)[:, None, None]).sum(1)
+
+
+@program(rows(2, 12, 12))
+class AffineCoupling(nn.Module):
+    """An invertible flow: masked couplings, an invertible product, the logarithm of the determinant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)) for _ in "ab"
+        )
+        self.mix = nn.Parameter(torch.linalg.qr(torch.randn(2, 2))[0])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        change = x.new_zeros(x.shape[0])
+        for net in self.nets:
+            x = torch.einsum("ij,bjhw->bihw", self.mix, x)
+            change = change + torch.linalg.slogdet(self.mix).logabsdet * x[0, 0].numel()
+            kept, moved = x.chunk(2, 1)
+            scale, shift = net(kept).chunk(2, 1)
+            x = torch.cat([kept, moved * scale.tanh().exp() + shift], 1)
+            change = change + scale.tanh().sum((1, 2, 3))
+        return x, change
+
+
+@program(rows(6, 8))
+class SinkhornMatching(nn.Module):
+    """Rows and columns normed in turn until they are a soft permutation; states kept in a dict of lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = nn.utils.parametrizations.orthogonal(nn.Linear(8, 8, bias=False))
+
+    def forward(self, x: Tensor) -> dict[str, list[Tensor] | Tensor]:
+        scores = self.key(x) @ x.transpose(-1, -2) / 8**0.5
+        history: list[Tensor] = []
+        for _ in range(4):
+            scores = scores - scores.logsumexp(-1, keepdim=True)
+            scores = scores - scores.logsumexp(-2, keepdim=True)
+            history.append(scores.exp().amax((-1, -2)))
+        return {"plan": scores.exp() @ x, "history": history}
+
+
+@program(rows(3, 20, 20))
+class SlidingWindows(nn.Module):
+    """Windows by unfold, attention inside each, back by fold; relative positions from a table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.table = nn.Linear(3, 24), nn.Parameter(torch.randn(9, 9, 2))
+        place = torch.stack(torch.meshgrid(torch.arange(5), torch.arange(5), indexing="ij")).flatten(1)
+        self.register_buffer("index", (place[:, :, None] - place[:, None]) + 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = F.unfold(x, 5, stride=5).unflatten(1, (3, 25)).permute(0, 3, 2, 1)  # (B, windows, 25, 3)
+        q, k, v = self.qkv(windows).unflatten(-1, (3, 2, 4)).permute(3, 0, 1, 4, 2, 5)
+        bias = self.table[self.index[0], self.index[1]].permute(2, 0, 1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        out = out.transpose(2, 3).flatten(-2)[..., :3].permute(0, 3, 2, 1).flatten(1, 2)
+        return F.fold(out, (20, 20), 5, stride=5)
+
+
+@program(lambda b: {"nodes": torch.randn(10, 6), "edges": torch.randint(0, 10, (2, 24)), "graph": torch.arange(10) % 2})
+class GraphAttention(nn.Module):
+    """Softmax over the edges that meet at a node; the nodes of each graph pooled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value, self.score, self.head = nn.Linear(6, 8), nn.Linear(16, 1), nn.Linear(8, 2)
+
+    def forward(self, nodes: Tensor, edges: Tensor, graph: Tensor) -> Tensor:
+        source, target = edges
+        h = self.value(nodes)
+        score = F.leaky_relu(self.score(torch.cat([h[source], h[target]], -1))).squeeze(-1)
+        most = torch.full((len(nodes),), -1e9).scatter_reduce(0, target, score, "amax")
+        weight = (score - most[target]).exp()
+        weight = weight / torch.zeros(len(nodes)).index_add(0, target, weight)[target]
+        h = torch.zeros_like(h).index_add_(0, target, weight[:, None] * h[source])
+        count = int(graph.max()) + 1
+        pooled = torch.zeros(count, 8).index_add_(0, graph, h) / torch.bincount(graph, minlength=count)[:, None]
+        return self.head(pooled)
+
+
+@program(rows(1, 64))
+class Wavelets(nn.Module):
+    """A signal split by two filters again and again, shrunk, and put together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor([[[0.5, 0.5]]]) * 2**0.5)
+        self.register_buffer("high", torch.tensor([[[0.5, -0.5]]]) * 2**0.5)
+        self.threshold = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        details = []
+        for _ in range(3):
+            details.append(F.softshrink(F.conv1d(x, self.high, stride=2), 0.1) * self.threshold)
+            x = F.conv1d(x, self.low, stride=2)
+        while details:
+            x = F.conv_transpose1d(x, self.low, stride=2) + F.conv_transpose1d(details.pop(), self.high, stride=2)
+        return x

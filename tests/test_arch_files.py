@@ -10,6 +10,7 @@ import pytest
 from mmsim import files
 from mmsim.arch import builtin_names, catalogue, load, spec, tables, timeloop
 from mmsim.arch.arithmetic import number
+from mmsim.arch.constraints import parse_constraints
 from mmsim.arch.model import Fanout, LoopConstraints, Storage
 from mmsim.errors import InputError
 
@@ -213,6 +214,7 @@ def test_variables_are_names_and_no_attributes() -> None:
         ),
         ("name: PE\n", "name: PE\n    sparse_optimizations: {}\n", "sparse_optimizations: not supported (sparse"),
         ("factors: [C=1, M<=4]", "factors: [C~1]", "constraints.spatial.factors: 'C~1' is not a factor"),
+        ("factors: [C=1, M<=4]", f"factors: ['C{' ' * 200_000}x']", "is not a factor"),
         ("keep_only: [Weights]", "keep: [Weights], bypass: [Weights]", "'Weights' is both kept and bypassed"),
         ("target: glb", "target: glob", "constraints.targets.0.target: unknown target 'glob'"),
         ("  - !Component {name: mac, class: intmac}\n", "", "the last node, and no other, must be a compute"),
@@ -306,6 +308,24 @@ def test_a_gate_is_a_level_by_name() -> None:
     assert "DRAM" in {node.power_gated_at for node in arch.storages}
     with pytest.raises(InputError, match="unknown level 'L7'"):
         timeloop.parse(timeloop_file("min_utilization: 0.1", "power_gated_at: L7"), file="t.yaml")
+
+
+def test_attributes_and_nodes_are_bounded() -> None:
+    many = ", ".join(f"a{i}: a{i + 1} + 1" for i in range(300))
+    with pytest.raises(InputError, match=r"architecture\.nodes\.1\.attributes: more than 256"):
+        timeloop.parse(timeloop_file("type: LPDDR4", f"type: LPDDR4, {many}"), file="t.yaml")
+    nodes = [{"!": "Component", "name": f"m{i}", "class": "SRAM", "attributes": {"datawidth": 8}} for i in range(200)]
+    with pytest.raises(InputError, match=r"architecture\.nodes: more than 128"):
+        timeloop.parse({"architecture": {"nodes": nodes}}, file="t.yaml")
+
+
+def test_the_spatial_constraints_of_timeloops_tutorial() -> None:
+    """``maximize_dims`` is kept for who searches; the tutorial's split stands behind every dimension."""
+    spatial = {"maximize_dims": [["M", "C"]], "split": "len(spec.problem.instance)"}
+    found = parse_constraints({"spatial": spatial}, "c").spatial
+    assert found.maximize == (("M", "C"),) and found.split == 999
+    with pytest.raises(InputError, match=r"c\.spatial\.maximize_dims: expected lists of dimensions"):
+        parse_constraints({"spatial": {"maximize_dims": "M"}}, "c")
 
 
 def test_top_level_keys_by_their_parts() -> None:

@@ -92,6 +92,8 @@ width: 32
         ("{% if x|default(True) %}", "if without endif"),
         ("{% endif %}", "is not read"),
         ("a: {{ {1: 2} }}", "is not read"),
+        ("a: {{b|default(" + " " * 100_000 + "}}", "is not read"),
+        ("? !Component\n: 1", "a key must be plain text"),
         ("{{include_text('1.yaml')}}", "includes more than 8 deep"),
         ("{{include_text('none.yaml')}}", "none.yaml: no such file"),
     ],
@@ -149,6 +151,24 @@ def test_a_pipe_is_written_and_stays_a_pipe(tmp_path: Path) -> None:
 def test_a_file_without_an_end_is_not_read_whole() -> None:
     with pytest.raises(InputError, match="larger than"):
         files.read_text("/dev/zero")
+
+
+def test_devices_and_pipes_are_written_to_not_replaced(tmp_path: Path) -> None:
+    import os
+    import threading
+
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(pipe.read_text()))
+    reader.start()
+    files.write_text(pipe, "all of it")
+    reader.join()
+    assert said == ["all of it"] and pipe.is_fifo()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "file")
+    files.write_text(link, "through it")
+    assert link.is_symlink() and (tmp_path / "file").read_text() == "through it"
 
 
 def test_json_stands_on_one_line_where_it_fits() -> None:

@@ -15,9 +15,9 @@ from mmsim.errors import InputError
 from mmsim.gpu import Machine, machine
 from mmsim.gpu import attention as flash
 from mmsim.gpu import convolution as conv
-from mmsim.gpu.library import AMPERE_BATCHED
+from mmsim.gpu.library import AMPERE_BATCHED, CUDA_BATCHED
 from mmsim.gpu.products import gemm, products
-from mmsim.gpu.vector import Traffic, elementwise
+from mmsim.gpu.vector import GROUP_NORM, LAYER_NORM, Row, Traffic, elementwise, rows
 
 GPUS = [name for name in builtin_names() if load(name).device is not None]
 SIZES = st.integers(1, 4096)
@@ -85,6 +85,71 @@ def test_waves_of_one_tile_by_hand() -> None:
     assert found.compute_s[0] == pytest.approx(128 * 128 * 4096 / (64 * share) / 1.41e9, rel=0.01)
 
 
+def test_batched_products_on_a_small_l2_fetch_a_twice() -> None:
+    """1000 products of 64 x 64 x 512, far beyond the V100's L2: A twice, B and C once; the A100 fetches each once."""
+    size = 4.0 * 1000 * 64
+    for name, a in (("v100_pcie", CUDA_BATCHED.fetch), ("a100_pcie_40gb", 1.0)):
+        kernel = gemm(64, 64, 512, 1000, "float32", machine(load(name)), cold=(1.0, 1.0, 1.0))
+        assert kernel.dram_bytes == size * (a * 512 + 512 + 64)
+
+
+def test_deep_products_slow_down_by_the_pages_of_their_rows() -> None:
+    """An A100's tile of 128 x 128 at k = 2048 spans one page of 2 MiB, at k = 8192 four: two doublings."""
+    where = machine(load("a100_pcie_40gb"))
+    shallow, deep = (gemm(8192, 8192, k, 1, "float32", where) for k in (2048, 8192))
+    assert shallow.name == deep.name == "gemm_128x128"
+    per_k = deep.device_s / 8192 / (shallow.device_s / 2048)
+    assert 1.06 < per_k < 1.14  # 1 + 0.062 x 2, less what the first waves and the output take
+
+
+def layer_norm(columns: int, row: Row = LAYER_NORM) -> float:
+    """DRAM bytes over the tensor's, on a V100."""
+    size = 4.0 * 16384 * columns
+    where = machine(load("v100_pcie"))
+    return rows(where, 16384, columns, Traffic(size, size), row, name="ln", kind="BNorm").dram_bytes / size
+
+
+def test_a_second_pass_hits_l1_l2_or_dram() -> None:
+    """Sixteen rows of 1536 float32 fill the V100's 96 KiB of L1; half as much again, and all SMs' rows pass its L2."""
+    assert layer_norm(1000) == layer_norm(1536) == 2
+    assert layer_norm(2304) == 3
+    assert layer_norm(1000, GROUP_NORM) == 3  # another kernel reads it again
+
+
+def test_pytorchs_own_depthwise_kernel_is_bound_by_its_loads() -> None:
+    """A 7 x 7 over 64 x 384 x 32 x 32 on 68 SMs of 16 load lanes: 2.24 loads a tap, indices worth 18 taps a point."""
+    where = machine(load("rtx_2080_ti"))
+    n, channels, edge = np.array(64.0), np.array(384.0), np.array(32.0)
+    shape = conv.Shape(n, channels, channels, edge * edge, edge, edge, taps=49.0, groups=384.0)
+    (kernel,) = conv.convolution(where, shape, "float32")
+    loads = 64 * 384 * 32 * 32 * 2.24 * (49 + 18)
+    fixed = where.device.launch_s + 2 * where.device.memory_latency_s
+    assert kernel.device_s == pytest.approx(loads / (68 * 16 * 1.545e9) + fixed)
+    (library,) = conv.convolution(where, replace(shape, taps=9.0), "float16")
+    assert (kernel.name, library.name) == ("native_depthwise", "depthwise")
+
+
+REPLKNET = {
+    16: (5.6, 11.0, 14.4, 17.6, 36.0, 57.2, 83.4, 133.5, 150.7, 171.4),
+    32: (21.9, 34.1, 54.8, 76.1, 141.2, 230.5, 342.3, 557.8, 638.6, 734.8),
+    64: (69.6, 141.2, 228.6, 319.8, 600.0, 977.7, 1454.4, 2371.1, 2698.4, 3090.4),
+}
+"""Ding et al., arXiv:2203.06717, table 1: ms of 24 depthwise layers, float32, PyTorch 1.9 on an RTX 2080 Ti, input
+64 x 384 x R x R, R -> kernels of 3, 5, 7, 9, 13, 17, 21, 27, 29, 31."""
+
+
+def test_depthwise_layers_of_a_published_table() -> None:
+    where = machine(load("rtx_2080_ti"))
+    errors = []
+    for edge, row in REPLKNET.items():
+        sizes = (np.array(float(size)) for size in (64, 384, 384, edge * edge, edge, edge))
+        shape = conv.Shape(*sizes, groups=384.0)
+        for side, measured_ms in zip((3, 5, 7, 9, 13, 17, 21, 27, 29, 31), row, strict=True):
+            (kernel,) = conv.convolution(where, replace(shape, taps=float(side**2)), "float32", cold=(1.0, 1.0, 1.0))
+            errors.append(abs(24e3 * kernel.device_s / measured_ms - 1))
+    assert np.mean(errors) < 0.08 and max(errors) < 0.30
+
+
 def test_misaligned_tensor_products_pay() -> None:
     where = machine(load("rtx_2080_ti"))
     assert (
@@ -117,6 +182,21 @@ def test_fused_winograd_takes_whole_patches_by_hand() -> None:
     n, c, k, x = (np.full(2, v) for v in (1.0, 64.0, 64.0, 144.0))
     shape = conv.Shape(n, c, k, x, np.array([8.0, 9.0]), np.array([16.0, 16.0]))
     assert conv.fused_winograd(where, shape, "float32", cold).blocks.tolist() == [2, 4]
+
+
+def test_fused_winograd_transforms_its_weights_beforehand() -> None:
+    """Weights far beyond L2: 9 words read and 16 written for each pair of channels, in strides."""
+    where = machine(load("v100_pcie"))
+    one, edge = np.array(1.0), np.array(4.0)
+    shape = conv.Shape(one, np.array(1024.0), np.array(2048.0), edge * edge, edge, edge)
+    zero = np.array(0.0)
+    took = conv.fused_winograd(where, shape, "float32", (zero, zero, zero)).seconds
+    transform = conv.FILTER_TRANSFORM * 4 * 1024 * 2048 * (9 + 16) / where.dram_bytes_per_s
+    assert took > transform
+    wide = conv.fused_winograd(
+        where, replace(shape, out_channels=np.array(4096.0)), "float32", (zero, zero, zero)
+    ).seconds
+    assert wide - took > transform
 
 
 def test_several_kernels_count_the_hosts_work_where_nothing_hides_it() -> None:

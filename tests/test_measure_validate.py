@@ -16,6 +16,7 @@ import pytest
 
 from mmsim import cli, measurement
 from mmsim.arch import load
+from mmsim.arch.cpu import KEPT
 from mmsim.claims import claims
 from mmsim.errors import InputError
 from mmsim.layer_dump import dump
@@ -123,7 +124,9 @@ def test_the_machines_pace_is_held_against_its_calibration() -> None:
     assert HOST.cpu is not None
     slower = {name: 1.5 * seconds for name, seconds in HOST.cpu.pace_s.items()}
     found = compare(as_predicted(pace_s={**slower, "unknown": 1.0}), toy(), HOST)
-    assert found.pace == pytest.approx(dict.fromkeys(HOST.cpu.pace_s, 1.5)) and len(found.pace) == 3
+    assert found.pace == pytest.approx(dict.fromkeys(set(HOST.cpu.pace_s) - {KEPT}, 1.5)) and len(found.pace) == 3
+    assert found.predicted.arch.cpu is not None  # other work on the machine is taken as it was then
+    assert found.predicted.arch.cpu.pace_s[KEPT] == slower[KEPT]
     assert compare(as_predicted(), toy(), load("h200")).pace == {}
 
 

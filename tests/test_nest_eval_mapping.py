@@ -78,6 +78,7 @@ def test_written_and_read_back(data: st.DataObject) -> None:
         ({"factors": "K3 X2"}, "mapping.0.factors: unknown dimension 'X'"),
         ({"factors": "K3 M-2"}, "mapping.0.factors: not a factor: 'M-2'"),
         ({"factors": "K3 M3,4"}, "mapping.0.factors: 'M3,4': expected 1 <= last <= factor"),
+        ({"factors": "K" * 1_000_000}, "mapping.0.factors: more than 4000 characters"),
         ({"factors": 7}, "mapping.0.factors: expected factors such as 'C3 M8'"),
         ({"factors": "M3 M3"}, "stands twice"),
         ({"permutation": "KQ"}, "mapping.0.permutation: unknown dimension 'Q'"),

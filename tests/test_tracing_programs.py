@@ -14,15 +14,16 @@ import mmsim
 from mmsim.errors import InputError
 from mmsim.tracing import capture, nested, run
 from mmsim.tracing.export import call
+from tests import more_programs  # noqa: F401 - enters its networks into the table
 from tests.programs import PROGRAMS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's own words on its compiler and on scripts
 
-BY_VALUE = {"EarlyExit", "RoutedExperts", "OverNumpy", "Flexible"}
+BY_VALUE = {"EarlyExit", "RoutedExperts", "OverNumpy", "Flexible", "BoxHead"}
 """Captured by a real run: their way depends on activations, or leaves torch."""
 
-VALID_AT_ONE_BATCH = {"RoutedExperts", "PackedGRU"}  # how many rows there are is data
-REFUSED = {"SparseWeights": "unknown ops: aten._sparse_addmm"}
+VALID_AT_ONE_BATCH = {"RoutedExperts", "PackedGRU", "HyperNetwork"}  # how many rows or groups there are
+REFUSED = {"SparseWeights": "unknown ops: aten._sparse_addmm", "Ragged": "_nested_tensor_from_tensor_list"}
 
 
 @pytest.fixture(autouse=True)

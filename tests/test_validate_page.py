@@ -28,12 +28,13 @@ def test_the_page_is_written_from_the_committed_figures(validation: ModuleType) 
 
 
 def test_the_committed_figures_are_todays(validation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One table of kernels and one of networks, predicted again."""
+    """One table of kernels, one of networks and the paper's statements, predicted again."""
     monkeypatch.setattr(validation, "TABLES", [row for row in validation.TABLES if row[0] == "linear_fp32_t4"])
     (found,) = validation.kernel_figures(validation.MEASURED)
     (known,) = (row for row in FIGURES["kernels"] if (row["op"], row["arch"]) == ("linear", "t4"))
     assert found == {key: pytest.approx(value) for key, value in known.items()}
     entry = next(entry for entry in validation.NETWORKS if entry[2] == "jetson_nano")
+    assert validation.paper_figures() == FIGURES["paper"]
     errors, _ = validation.network_errors(entry, validation.MEASURED)
     (known,) = (row for row in FIGURES["networks"] if row["arch"] == "jetson_nano")
     assert errors == {key: pytest.approx(known[key]) for key in errors}

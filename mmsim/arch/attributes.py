@@ -39,17 +39,17 @@ UNSUPPORTED = {
 }
 
 
-def evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+def evaluated(attributes: Mapping[str, Any], names: Mapping[str, Any], field: str | None = None) -> dict[str, Any]:
     """Attributes with arithmetic worked out; they may use `names` and each other, whatever their order.
 
     Other text stays, as does arithmetic that goes in a circle; its reader will refuse it. Raises
-    `InputError` for more than `MAX_ATTRIBUTES`.
+    `InputError`, naming `field`, for more than `MAX_ATTRIBUTES`.
 
     >>> evaluated({"width": "2 * bits", "bits": "word", "type": "LPDDR4"}, {"word": 8})
     {'width': 16, 'bits': 8, 'type': 'LPDDR4'}
     """
     if len(attributes) > MAX_ATTRIBUTES:
-        raise InputError(f"more than {MAX_ATTRIBUTES} attributes")
+        raise InputError(f"more than {MAX_ATTRIBUTES}", field=field)
     done: dict[str, Any] = {}
     begun: set[str] = set()
 

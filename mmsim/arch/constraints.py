@@ -8,7 +8,10 @@ from typing import Any, cast
 from mmsim.arch.model import Constraints, LoopConstraints, Relation
 from mmsim.errors import InputError
 
+MAX_FACTOR_TEXT = 100  # of one factor: an expression of this kind takes its length squared
 _FACTOR = re.compile(r"\s*([A-Za-z]\w*)\s*(<=|>=|=)?\s*(\d{1,15})\s*")
+_ALL = "len(spec.problem.instance)"  # how a tutorial of Timeloop writes a split behind every dimension
+ALL = 999
 _LOOP_KEYS = {
     "factors",
     "factors_only",
@@ -18,7 +21,7 @@ _LOOP_KEYS = {
     "no_iteration_over_dataspaces",
     "must_iterate_over_dataspaces",
 }
-_SPATIAL_KEYS = _LOOP_KEYS | {"split", "no_reuse", "no_link_transfer"}
+_SPATIAL_KEYS = _LOOP_KEYS | {"split", "no_reuse", "no_link_transfer", "maximize_dims"}
 _TEMPORAL_KEYS = _LOOP_KEYS | {"no_reuse", "rmw_first_update"}
 _DATASPACE_KEYS = {"keep", "bypass", "keep_only", "bypass_only", "no_coalesce"}
 
@@ -51,12 +54,25 @@ def _loops(value: dict[str, Any], field: str) -> LoopConstraints:
     return LoopConstraints(
         factors=factors,
         permutation=_permutation(value.get("permutation"), f"{field}.permutation"),
-        split=_count(value, "split", field, minimum=0),
+        split=_count({**value, "split": ALL} if value.get("split") == _ALL else value, "split", field, minimum=0),
         max_factor=_count(value, "default_max_factor", field, minimum=1),
         min_factor=_count(value, "default_min_factor", field, minimum=1),
         not_over=_names(value, "no_iteration_over_dataspaces", field),
         only_over=_names(value, "must_iterate_over_dataspaces", field),
+        maximize=_maximized(value.get("maximize_dims"), f"{field}.maximize_dims"),
     )
+
+
+def _maximized(value: object, field: str) -> tuple[tuple[str, ...], ...]:
+    """``[[M, C], [P]]`` or ``[M, C]`` as groups of dimensions."""
+    if value is None:
+        return ()
+    groups = [value] if isinstance(value, list) and all(isinstance(dim, str) for dim in value) else value
+    if not isinstance(groups, list) or not all(
+        isinstance(group, list) and all(isinstance(dim, str) for dim in group) for group in groups
+    ):
+        raise InputError("expected lists of dimensions such as [[M, C]]", field=field)
+    return tuple(map(tuple, groups))
 
 
 def parse_factors(value: object, field: str) -> tuple[tuple[str, Relation, int], ...]:
@@ -68,9 +84,9 @@ def parse_factors(value: object, field: str) -> tuple[tuple[str, Relation, int],
         raise InputError("expected a list such as [C=1, M<=8]", field=field)
     found: list[tuple[str, Relation, int]] = []
     for part in parts:
-        match = _FACTOR.fullmatch(part) if isinstance(part, str) else None
+        match = _FACTOR.fullmatch(part) if isinstance(part, str) and len(part) <= MAX_FACTOR_TEXT else None
         if not match:
-            raise InputError(f"{part!r} is not a factor such as C=1 or M<=8", field=field)
+            raise InputError(f"{str(part)[:60]!r} is not a factor such as C=1 or M<=8", field=field)
         found.append((match[1], cast(Relation, match[2] or "="), int(match[3])))
     return tuple(found)
 

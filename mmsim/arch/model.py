@@ -24,7 +24,8 @@ class LoopConstraints:
 
     In `factors` the dimension ``"*"`` stands for every dimension not named, and the factor 0 for the
     whole dimension. `not_over` and `only_over` name data spaces: no loop over a dimension of the
-    first, none over a dimension outside the second.
+    first, none over a dimension outside the second. Of each group of dimensions in `maximize`
+    Timeloop's front end makes the factors as large as fits before it searches; here no search does.
     """
 
     factors: tuple[tuple[str, Relation, int], ...] = ()
@@ -34,6 +35,7 @@ class LoopConstraints:
     min_factor: int | None = None
     not_over: tuple[str, ...] = ()
     only_over: tuple[str, ...] = ()
+    maximize: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

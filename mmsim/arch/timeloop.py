@@ -22,7 +22,7 @@ from mmsim.arch.tables import parse_art, parse_ert, with_tables
 from mmsim.arch.timeloop_node import Leaf, nodes_of, user_energy
 from mmsim.errors import InputError
 
-MAX_LEAVES = 256
+MAX_LEAVES = 128
 BRANCHES = ("Hierarchical", "Parallel", "Pipelined")
 TOP_KEYS = {
     "architecture", "constraints", "variables", "components", "ERT", "ART",
@@ -85,7 +85,7 @@ def _arch(value: object, name: str) -> Arch:
     tree = mapping_of(top.get("architecture"), "architecture", {"version", "nodes", "!"})
     if str(tree.get("version", "0.4")) not in ("0.4", "0.40"):
         raise InputError(f"only version 0.4 is read, not {tree['version']}", field="architecture.version")
-    variables = evaluated(mapping_of(top.get("variables"), "variables", None), {})
+    variables = evaluated(mapping_of(top.get("variables"), "variables", None), {}, "variables")
     leaves = list(islice(_leaves(tree.get("nodes"), "architecture.nodes", False, {}, variables), MAX_LEAVES + 1))
     if len(leaves) > MAX_LEAVES:
         raise InputError(f"more than {MAX_LEAVES} containers and components", field="architecture.nodes")
@@ -164,7 +164,8 @@ def _leaf(
     if not isinstance(enabled, bool):
         raise InputError("expected true or false", field=f"{at}.enabled")
     if enabled:
-        attributes, above = evaluated({**inherited, **own}, variables), evaluated(inherited, variables)
+        attributes = evaluated({**inherited, **own}, variables, f"{at}.attributes")
+        above = evaluated(inherited, variables)
         yield Leaf(tag, item, attributes, above, variables, at, parallel)
 
 

@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="Who maps: builtin, timeloop or accelforge (mmsim doctor says which are installed).",
 )
+@click.option(
+    "--time",
+    "time_s",
+    type=click.FloatRange(min=0),
+    default=120,
+    show_default=True,
+    help="Seconds for one shape of another back end than the built-in one.",
+)
 @click.option("--layers", type=click.IntRange(min=0), default=0, help="Show this many of the slowest layers.")
 @click.option("--counters", is_flag=True, help="GPUs: occupancy, IPC, DRAM use, stalls and kernel classes per stage.")
 @click.option(
@@ -56,6 +64,7 @@ def command(
     best: bool,
     mappings: int,
     backend: str,
+    time_s: float,
     layers: int,
     counters: bool,
     out: Path | None,
@@ -85,7 +94,9 @@ def command(
         from mmsim.autocast import autocast as under
 
         sized = under(sized, autocast)
-    solve = partial(builtin, mappings=mappings) if backend == "builtin" else partial(backends.solve, name=backend)
+    solve = partial(backends.solve, name=backend, limit_s=time_s)
+    if backend == "builtin":
+        solve = partial(builtin, mappings=mappings)
     how: Any = {"mode": mode, "objective": objective, "best": best, "solve": solve}
     runs = []
     for arch in machines:

@@ -143,33 +143,62 @@ def _dispatch(kind: str, family: str, cpu: Cpu, reuse: Reuse) -> float:
 
 
 def _work(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[float, str]:
-    rates, dispatch = where.cpu.operations_per_s, where.cpu.dispatch_s
-    moved, source = traffic(layer, problem, where.hierarchy, reuse)
-    native = problem.family == "conv" and is_native(layer, where.cpu.threads)
-    recurrent = f"{layer.kind}{STEP}" in dispatch
-    kind = layer.kind
-    if native or (recurrent and problem.shape.get("M", 1) > 1):
-        kind = "linear"
-    elif recurrent and problem.family == "elementwise":
-        kind = "sigmoid"  # as gates are
-    rate = _constant(rates, kind, problem.family)
-    compute = operations(problem, where.cpu.vector_words) / rate
+    """Seconds beyond dispatch, and what takes most of them."""
     if problem.family == "conv":
-        compute += weight_words(layer, problem) / rates[NATIVE if native else RELAYOUT]
-        return compute + moved, "compute" if compute >= moved else source
-    if recurrent and problem.family == "matmul":
-        compute += (concrete(problem.instances) - 1) * dispatch[f"{layer.kind}{STEP}"]
-    elif problem.family == "matmul" and problem.shape["M"] > 1 and layer.weights:
-        fetched, level = weights_moved(layer, problem, where.hierarchy, reuse)
-        far = level == where.hierarchy.memories[-1].name
-        packing, moved = weight_words(layer, problem) / rates[FETCH if far else PACK], moved - fetched
-        bound = level if far and packing > compute else "compute" if packing + compute >= moved else source
-        return packing + max(compute, moved), bound
-    return (compute, "compute") if compute >= moved else (moved, source)
+        return _convolution(layer, problem, where, reuse)
+    if f"{layer.kind}{STEP}" in where.cpu.dispatch_s:
+        return _recurrent(layer, problem, where, reuse)
+    if problem.family == "matmul" and problem.shape["M"] > 1 and layer.weights:
+        return _packed(layer, problem, layer.kind, where, reuse)
+    return _longer(_compute(layer.kind, problem, where), traffic(layer, problem, where.hierarchy, reuse))
 
 
-STEP = " step"
-"""After the name of a recurrent op: the dispatch of each further step."""
+def _compute(kind: str, problem: Problem, where: Site) -> float:
+    rate = _constant(where.cpu.operations_per_s, kind, problem.family)
+    return operations(problem, where.cpu.vector_words) / rate
+
+
+def _longer(compute: float, moved: tuple[float, str]) -> tuple[float, str]:
+    """Arithmetic and memory work at a time."""
+    return (compute, "compute") if compute >= moved[0] else moved
+
+
+def _convolution(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[float, str]:
+    """Layouts change before and after the arithmetic."""
+    native = is_native(layer, where.cpu.threads)
+    moved, source = traffic(layer, problem, where.hierarchy, reuse)
+    relaid = weight_words(layer, problem) / where.cpu.operations_per_s[NATIVE if native else RELAYOUT]
+    compute = relaid + _compute("linear" if native else layer.kind, problem, where)
+    return compute + moved, "compute" if compute >= moved else source
+
+
+def _packed(layer: Layer, problem: Problem, kind: str, where: Site, reuse: Reuse) -> tuple[float, str]:
+    """Weights are brought into the library's order first, from where they lie; all else moves during the arithmetic."""
+    moved, source = traffic(layer, problem, where.hierarchy, reuse)
+    fetched, level = weights_moved(layer, problem, where.hierarchy, reuse)
+    far = level == where.hierarchy.memories[-1].name
+    packing = weight_words(layer, problem) / where.cpu.operations_per_s[FETCH if far else PACK]
+    compute = _compute(kind, problem, where)
+    seconds, bound = _longer(compute, (moved - fetched, source))
+    return packing + seconds, level if far and packing > compute else bound
+
+
+def _recurrent(layer: Layer, problem: Problem, where: Site, reuse: Reuse) -> tuple[float, str]:
+    """The input's product at once, then a product with the state and the gates in every step."""
+    steps = concrete(problem.instances)
+    if problem.family != "matmul":
+        return _longer(_compute("sigmoid", problem, where), traffic(layer, problem, where.hierarchy, reuse))
+    if steps == 1:
+        return _packed(layer, problem, "linear", where, reuse)
+    name = f"{layer.kind}{STEP if problem.shape['M'] == 1 else ROWS_OF_STEP}"
+    further = (steps - 1) * where.cpu.dispatch_s[f"{layer.kind}{STEP}"]
+    return _longer(_compute(name, problem, where) + further, traffic(layer, problem, where.hierarchy, reuse))
+
+
+STEP, ROWS_OF_STEP = " step", " rows"
+"""After the name of a recurrent op: the dispatch of each further step, and the rate of its product with the state; with
+those of several sequences at once.
+"""
 PACK = "pack"
 """Not an op: weights that a product of several rows first copies into its library's own order, in words a second."""
 FETCH = "fetch"

@@ -224,6 +224,7 @@ def _loops(loops: LoopConstraints) -> Spec:
         "factors": [f"{dim}{relation}{value}" for dim, relation, value in loops.factors],
         "permutation": list(loops.permutation),
         "split": loops.split,
+        "maximize_dims": [list(dims) for dims in loops.maximize],
         "default_max_factor": loops.max_factor,
         "default_min_factor": loops.min_factor,
     }

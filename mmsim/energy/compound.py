@@ -38,6 +38,7 @@ from mmsim.errors import InputError
 
 MAX_DEPTH = 16  # of classes made of classes
 MAX_WORK = 20_000  # attributes, parts and actions of one component, with those of its parts: a second's worth
+MAX_NAME = 200
 MUST_SPECIFY = "must_specify"
 COMPUTE = ("read", "add", "multiply", "compare", "count")
 """What Accelergy's plug-ins call the operation of an arithmetic unit, which is ``compute`` here."""
@@ -127,7 +128,7 @@ class _Assembly:
     def part(self, part: Part, given: Mapping[str, object], depth: int) -> tuple[float, Estimate]:
         """How many, and one's estimate."""
         inherited = {key: given[key] for key in ("technology", "global_cycle_seconds")}
-        own = evaluated(part.attributes, given)
+        own = evaluated(part.attributes, given, f"{part.name}.attributes")
         # a component's attribute by the same name is meant, not the part's own
         own |= {key: given[key] for key, value in part.attributes.items() if value == key and key in given}
         try:
@@ -167,7 +168,8 @@ def _attributes(compound: CompoundClass, attributes: Mapping[str, object], proce
     for key, value in given.items():
         if value == MUST_SPECIFY and key not in chip:
             raise InputError("missing", field=key)
-    return {**chip, **evaluated({key: value for key, value in given.items() if value != MUST_SPECIFY}, chip)}
+    specified = {key: value for key, value in given.items() if value != MUST_SPECIFY}
+    return {**chip, **evaluated(specified, chip, f"{compound.name}.attributes")}
 
 
 def _action(
@@ -195,6 +197,8 @@ def _energy(part: Estimate, action: str, where: str) -> float:
 
 def _base(name: str) -> str:
     """A part's name without its range."""
+    if len(name) > MAX_NAME:
+        raise InputError(f"the part {name[:20]!r}... has a name of more than {MAX_NAME} characters")
     return _RANGE.sub("", name)
 
 

@@ -2,7 +2,7 @@
 
 Averages are weighted by device time. What a model of tiles and bandwidths can't see is not here: of the
 seven stall groups it speaks of four (`STALLS`); synchronisation, instruction fetch and the rest are not predicted.
-No published counters of these devices were at hand: none of these figures has been validated.
+No published counters of these devices were at hand in figures; benchmarks/paper.py compares what the paper says.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from mmsim.measure.clock import clock_of
 from mmsim.measure.host_file import host_file, vector_words
 from mmsim.measure.op_samples import AMONG, FEW_ROWS, MANY_ROWS, STEPS, free_samples, samples
 from mmsim.measure.op_times import Sample, sample
+from mmsim.problem import Problem
 
 Pairs: TypeAlias = dict[str, tuple[Sample, Sample]]
 """op -> (on next to nothing, on a size that its arithmetic fills)."""
@@ -105,7 +106,11 @@ def _constants(pairs: Pairs, hot: dict[Sample, float], cold: dict[Sample, float]
     found.dispatch(NATIVE, hot[small], cold[small])
     for name, (little, much) in pairs.items():
         kind = name.split()[0]
-        if kind in RECURRENT:  # products and gates at the rates of others, but every step is dispatched
+        if kind in RECURRENT and name != kind:  # what a wider state takes beyond a narrow one
+            stepped = sum(_operations(much, p) for p in much.problems if p.family == "matmul" and p.instances != 1)
+            found.rates[name] = [stepped / max(beyond[name], 1e-7)]
+            continue
+        if kind in RECURRENT:  # every step is dispatched
             found.dispatch(kind, hot[little], cold[little])
             step = max(beyond[name] / (STEPS - 1), 1e-7)
             found.dispatch(f"{kind}{STEP}", step, step)
@@ -130,9 +135,9 @@ def _moved_s(one: Sample, hierarchy: Hierarchy) -> float:
     return sum(traffic(one.layer, p, hierarchy)[0] for p in one.problems if p.family == "conv")
 
 
-def _operations(one: Sample) -> float:
-    """As the model of `mmsim.cpu` counts them."""
-    return sum(operations(problem, vector_words()) for problem in one.problems)
+def _operations(one: Sample, *problems: Problem) -> float:
+    """Of some problems, or all, as the model of `mmsim.cpu` counts them."""
+    return sum(operations(problem, vector_words()) for problem in problems or one.problems)
 
 
 def _words(one: Sample) -> float:

@@ -93,17 +93,25 @@ def at_hand(program: fx.GraphModule) -> fx.GraphModule:
     To look a parameter up in nested modules takes up to 3 us, more than many an op: this recorder's cost, not the
     network's.
     """
-    found = {node: _at(program, str(node.target)) for node in program.graph.nodes if node.op == "get_attr"}
-    for node, value in found.items():
-        node.target = f"held_{node.name}"
-        vars(program)[node.target] = value
+    vars(program).update(_hold(program, program.graph))
     program.recompile()
     return program
 
 
 def _module(captured: fx.GraphModule, graph: fx.Graph) -> fx.GraphModule:
-    weights = (str(node.target) for node in graph.nodes if node.op == "get_attr")
-    return at_hand(fx.GraphModule({path: _at(captured, path) for path in weights}, graph))
+    """A program of this graph on the weights of `captured`, at hand."""
+    held = _hold(captured, graph)
+    module = fx.GraphModule(held, graph)
+    vars(module).update(held)
+    return module
+
+
+def _hold(captured: fx.GraphModule, graph: fx.Graph) -> dict[str, Any]:
+    """Have the graph read each weight under a name of its own: name -> weight."""
+    found = {node: _at(captured, str(node.target)) for node in graph.nodes if node.op == "get_attr"}
+    for node in found:
+        node.target = f"held_{node.name}"
+    return {str(node.target): value for node, value in found.items()}
 
 
 def _at(module: Any, path: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmsim.cpu.model import NATIVE, PACK, RELAYOUT
+from mmsim.cpu.model import NATIVE, PACK, RELAYOUT, ROWS_OF_STEP, STEP
 
 Make: TypeAlias = Callable[[], tuple[nn.Module, Any]]
 """Builds a module and its inputs."""
@@ -95,6 +95,10 @@ def samples() -> dict[str, tuple[Make, Make]]:
             _module(partial(build, small[channels]), *small),
             _module(partial(build, large[channels]), *large),
         )
+    for kind, module in (("lstm", nn.LSTM), ("gru", nn.GRU)):
+        for name, batch in ((f"{kind}{STEP}", 1), (f"{kind}{ROWS_OF_STEP}", 8)):
+            narrow, wide = (partial(module, 16, width, batch_first=True) for width in (16, 192))
+            found[name] = _module(narrow, batch, STEPS, 16), _module(wide, batch, STEPS, 16)
     conv = partial(nn.Conv2d, kernel_size=3, padding=1)
     found[RELAYOUT] = found["conv2d"][0], _module(partial(conv, 512, 512), 1, 512, 8, 8)
     found[NATIVE] = _module(partial(conv, 1, 1), *SMALL_MAPS), _module(partial(conv, 256, 256), 1, 256, 7, 7)

@@ -29,9 +29,9 @@ from mmsim.measure.subject import prepare
 from mmsim.measurement import spread
 from mmsim.problem import Problem
 
-RULE = Rule(repeats=60, least_runs=5, warmup_runs=2, warmup_s=0.0, budget_s=10.0)
-SWEEPS = Rule(repeats=15, least_runs=5, warmup_runs=1, warmup_s=0.0, budget_s=10.0)
-ROUNDS = Rule(repeats=60, least_runs=20, warmup_runs=2, warmup_s=0.0, budget_s=4.0)
+RULE = Rule(repeats=60, least_runs=5, warmup_runs=2, warmup_s=0.0, budget_s=6.0)
+SWEEPS = Rule(repeats=15, least_runs=5, warmup_runs=1, warmup_s=0.0, budget_s=6.0)
+ROUNDS = Rule(repeats=60, least_runs=20, warmup_runs=2, warmup_s=0.0, budget_s=2.5)
 SWEPT = tuple(float(1 << power) for power in range(17, 27))
 """Bytes of weights that a product reads before ops are timed: 128 KiB to 64 MiB."""
 FEW_ROUNDS = Rule(repeats=16, least_runs=8, warmup_runs=1, warmup_s=0.0, budget_s=1.0)

@@ -53,7 +53,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     if subject.device.type == "cpu":
         pace.keep_blocks()
     notes = Notes(list(subject.notes))
-    passes, mark_s = _settled(_passes(subject, clock, rule, options, notes), subject.device.type)
+    passes, mark_s = _settled(_passes(subject, clock, rule, options, notes))
     layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
     paces = pace.seconds(clock) if subject.device.type == "cpu" else {}
     whole = subject.graph.totals()
@@ -131,13 +131,14 @@ def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options, notes:
     return rule.samples(run)
 
 
-def _settled(passes: list[_Passes], device: str) -> tuple[list[_Passes], float]:
-    """On a GPU, less what each mark was found to cost: by as much as the passes with marks were longer.
+def _settled(passes: list[_Passes]) -> tuple[list[_Passes], float]:
+    """Less what each mark was found to cost beyond its own time: by as much as the passes with marks were longer.
 
-    Events between kernels keep the device from beginning one while another ends, which no event can tell.
+    Events between kernels keep a GPU from beginning one while another ends; a clock that is read between two ops of
+    a CPU takes the place of their code in its caches. No clock can tell.
     """
     spans = [p.layers[0] for p in passes if p.layers is not None]
-    if device == "cpu" or not spans:
+    if not spans:
         return passes, 0.0
     cost = excess([median(of_one) for of_one in zip(*spans, strict=True)], median(p.plain.device_s for p in passes))
 

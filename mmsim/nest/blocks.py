@@ -64,11 +64,6 @@ class Block:
         return math.prod(step.factor for step in self.spatial)
 
     @property
-    def temporal_factor(self) -> int:
-        """Steps of this level's loops in time."""
-        return math.prod(step.factor for step in self.temporal)
-
-    @property
     def perfect(self) -> bool:
         """Whether no loop has a remainder."""
         return all(step.factor == step.residual for step in (*self.spatial, *self.temporal))

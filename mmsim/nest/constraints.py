@@ -74,6 +74,7 @@ def _resolve_loops(loops: LoopConstraints, problem: Problem) -> LoopConstraints:
         loops,
         factors=tuple((dim, relation, value or shape[dim]) for dim, relation, value in factors),
         permutation=tuple(dim for dim in loops.permutation if dim in dims),
+        maximize=tuple(tuple(dim for dim in group if dim in dims) for group in loops.maximize),
         not_over=(),
         only_over=(),
     )

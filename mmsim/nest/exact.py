@@ -130,6 +130,12 @@ class Nest:
     `full` and `last` are the points of each dimension in a tile inside and at the end of its
     dimension. With `keeps` a tile stays while the loops around do not move it; without, every step
     asks for all of it. Hops in `unicast` send every child its own copy.
+
+    Five words in tiles of two, ``P3`` around ``P2,1``: two, two and one are read (Timeloop counts six).
+
+    >>> row = DataSpace("Inputs", ((("P", 1),),), bits=8, is_output=False)
+    >>> Nest(row, [NestLoop("P", 3, 3, stride=2)], full={"P": 2}, last={"P": 1}).read()
+    5
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from mmsim.nest.mapping import Level, Loop, Mapping, check, factor_text, nodes_o
 from mmsim.problem import Problem
 
 MAX_FACTOR = 2**31
+MAX_TEXT = 4000  # of the factors of one directive; to look through them takes the length squared
 _FACTOR = re.compile(r"([A-Za-z]\w*?)\s*=?\s*(\d{1,12})(?:,(\d{1,12}))?")
 _TYPES = ("temporal", "spatial", "dataspace", "datatype", "bypass")
 _KEYS = {
@@ -229,6 +230,8 @@ def _factors(value: object, field: str, problem: Problem) -> list[Loop]:
     if not isinstance(value, (str, list)) or not all(isinstance(part, str) for part in value):
         raise InputError("expected factors such as 'C3 M8'", field=field)
     text = value if isinstance(value, str) else " ".join(value)
+    if len(text) > MAX_TEXT:
+        raise InputError(f"more than {MAX_TEXT} characters", field=field)
     sizes = problem.shape
     found: list[Loop] = []
     end = 0

@@ -166,6 +166,9 @@ def _refuse_unsearched(space: Mapspace) -> None:
         for name in ("min_utilization", "no_coalesce"):
             if getattr(slot.constraints, name):
                 raise InputError(f"the mapper does not search under {name}; give a mapping", field=slot.node.name)
+        if slot.constraints.spatial.maximize:
+            what = "maximize_dims, which spares Timeloop's mapper work, is not needed here; leave it out"
+            raise InputError(what, field=slot.node.name)
 
 
 def _check_feasible(space: Mapspace) -> None:

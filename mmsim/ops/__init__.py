@@ -27,12 +27,13 @@ __all__ = ["FAMILIES", "FREE", "TABLE", "check", "free_reason", "is_known", "pro
 def problems_of(layer: Layer) -> tuple[Problem, ...]:
     """The problems of one layer; empty for a free op or an empty tensor. Raises `InputError` for an unknown op.
 
-    An op that reads a weight of two or more dimensions and costs nothing is an error, unless it is a view.
+    An op that reads a weight of two or more dimensions and costs nothing is an error, unless it is a view or ran no
+    kernel, as dropout outside training.
     """
     if is_backward(layer):
         return backward(layer)
     found = counted(layer)
-    if not found and layer.kind not in FREE and layer.kind not in views.ROWS and not _is_empty(layer):
+    if not (found or layer.kind in FREE or layer.kind in views.ROWS or layer.attr("aten") == () or _is_empty(layer)):
         weight = next((tensor for tensor in layer.weights if len(tensor.shape) > 1), None)
         if weight is not None:
             raise InputError(f"{layer.op} at {place(layer)} reads the weight {weight.name} and would cost nothing")

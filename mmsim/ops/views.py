@@ -32,8 +32,8 @@ FREE: dict[str, str] = {
         ),
         VIEW,
     ),
-    **dict.fromkeys(("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted"),
-                    EMPTY),
+    **dict.fromkeys(("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided", "empty_permuted",
+                     "_efficientzerotensor"), EMPTY),
     **dict.fromkeys(
         (
             "item", "tolist", "_local_scalar_dense", "is_nonzero", "__bool__", "__int__", "__float__", "__index__",
@@ -51,6 +51,7 @@ FREE: dict[str, str] = {
             "untyped_storage", "nested_size", "_debug_has_internal_overlap", "get_autocast_dtype",
             "is_autocast_enabled", "_version.__get__", "names.__get__", "is_sparse.__get__", "is_quantized.__get__",
             "is_nested.__get__", "is_mkldnn.__get__", "is_mps.__get__", "is_xpu.__get__", "is_cpu.__get__",
+            "_has_same_storage_numel",
         ),
         HOST,
     ),

@@ -91,16 +91,17 @@ class _Network:
         return norm[-1].id if is_norm else end
 
     def _trunk(self, working: Sequence[Layer]) -> str:
-        """The module that holds the only repeated blocks; among modules without any, the one with most of the MACs."""
+        """The module that holds the last repeated blocks; among modules without any, the one with most of the MACs."""
         path, size = "", sum(self.macs[layer.id] for layer in working)
+        last = {prefix: layer.id for layer in working for prefix in _prefixes(layer.module_path)}
         while True:
             shares = self._children(working, path)
             found = [child for child in shares if _has_blocks(working, child)]
             if not found:
                 found = [child for child, macs in shares.items() if macs >= TRUNK_SHARE * size]
-            if len(found) != 1 or found[0].rpartition(".")[2].isdecimal():
+            if not found or any(child.rpartition(".")[2].isdecimal() for child in found):
                 return path
-            path = found[0]
+            path = max(found, key=last.__getitem__)
 
     def _children(self, working: Iterable[Layer], path: str) -> Counter[str]:
         """MACs of each module directly below `path`."""
@@ -167,6 +168,12 @@ class _Network:
 
 def _is_inside(path: str, module: str) -> bool:
     return not module or path == module or path.startswith(module + ".")
+
+
+def _prefixes(path: str) -> Iterable[str]:
+    """The modules around a layer: ``decoder``, ``decoder.layers``, ``decoder.layers.3``."""
+    parts = path.split(".")
+    return (".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
 def _lists(path: str) -> Iterable[str]:

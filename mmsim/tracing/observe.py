@@ -31,6 +31,9 @@ _DEVICE = torch.ops.prim.device.default
 COMPOSITES = frozenset({functional.multi_head_attention_forward})
 """Functions recorded as their parts: their own name hides the products inside."""
 
+GRADIENTS = frozenset({torch.autograd.grad, torch.autograd.backward, Tensor.backward})
+"""Functions recorded as their kernels: a captured graph runs without the history that they follow."""
+
 
 @contextmanager
 def observed(recorder: Recorder, shadows: Shadows | None, whole: Callable[[str], bool]) -> Iterator[None]:
@@ -61,6 +64,9 @@ class _Functions(TorchFunctionMode):
         if function in COMPOSITES:
             with self:
                 return _opened(function)(*args, **kwargs)
+        if wrapper := next((cls for cls in types if not issubclass(cls, Tensor)), None):
+            with self:  # a class that takes torch's functions: what it calls in turn is what happens
+                return wrapper.__torch_function__(function, types, args, kwargs)
         kernels: list[Kernel] = []
         self.kernels = kernels
         try:
@@ -81,7 +87,8 @@ class _Functions(TorchFunctionMode):
 
     def _record(self, function: Any, args: Any, kwargs: Any, out: Any, kernels: list[Kernel], sync: bool) -> None:
         name = op_name(function)
-        if not kernels or (self.whole(name) and not torch.is_autocast_enabled("cpu")):
+        derived = torch.is_grad_enabled() or function in GRADIENTS  # autograd keeps what each kernel gave
+        if not kernels or (self.whole(name) and not derived and not torch.is_autocast_enabled("cpu")):
             self.recorder.call(function, name, args, kwargs, out, kernels, sync)
             return
         for op, kernel_args, kernel_kwargs, kernel_out in kernels:

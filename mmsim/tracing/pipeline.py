@@ -13,7 +13,8 @@ from torch import fx, nn
 from mmsim.errors import InputError
 from mmsim.graph import Graph
 from mmsim.layer import Layer
-from mmsim.ops import check, free_reason, is_known, unknown_ops
+from mmsim.ops import check, free_reason, is_known, problems_of, unknown_ops
+from mmsim.size import Polynomial
 from mmsim.tracing import nested
 from mmsim.tracing.capture import Route, capture, uncollected
 from mmsim.tracing.infer import inferred
@@ -154,6 +155,7 @@ def _with_symbols(graph_at: Callable[[Sizes], Graph], symbols: Mapping[str, Sequ
         fixed = {name: base[name] for name in refused}
         try:
             graph = symbolic(lambda sizes, fixed=fixed: once_at({**fixed, **sizes}), kept)  # type: ignore[misc]
+            _check_arguments(graph)
         except NotPolynomial as reason:
             name = list(kept)[-1]
             refused[name] = f"only at {base[name]}: {reason}"
@@ -166,6 +168,20 @@ def _with_symbols(graph_at: Callable[[Sizes], Graph], symbols: Mapping[str, Sequ
     notes = {name: f"polynomial, traced at {', '.join(map(str, values))}" for name, values in used.items()}
     graph = _sized(graph, {name: value for name, value in {**given, **base}.items() if name not in kept})
     return replace(graph, provenance=replace(graph.provenance, symbols=tuple((notes | refused).items())))
+
+
+def _check_arguments(graph: Graph) -> None:
+    """Raise `NotPolynomial` when an argument that an op needs as a number has become a symbol."""
+    for layer in graph.layers:
+        if any(_is_open(value) for _, value in layer.attrs) and is_known(layer.op):
+            try:
+                problems_of(layer)
+            except InputError as error:
+                raise NotPolynomial(str(error)) from None
+
+
+def _is_open(value: Any) -> bool:
+    return isinstance(value, Polynomial) or (isinstance(value, tuple) and any(map(_is_open, value)))
 
 
 def _sized(graph: Graph, sizes: Sizes) -> Graph:

@@ -12,8 +12,10 @@ from typing import Any, TypeAlias
 import numpy
 import torch
 from torch import Tensor, fx, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx._lazy_graph_module import _LazyGraphModule
 
+from mmsim.errors import InputError
 from mmsim.layer import op_kind
 from mmsim.tracing import nested
 from mmsim.tracing.call_site import call_site
@@ -38,6 +40,7 @@ class Recorder:
         self.attributes: dict[str, Any] = {}  # what the graph's get_attr nodes read, by path
         self._weights: dict[int, tuple[str, Tensor]] = {}
         self._nodes: dict[int, fx.Node] = {}
+        self._forms: dict[tuple[Any, ...], fx.Node] = {}
         self._alive: list[Any] = []  # tensors are found by id, so no id may be used again
         self._paths = _paths(root)
         self._stack: list[tuple[str, int]] = [("", 0)]
@@ -111,6 +114,8 @@ class Recorder:
         if isinstance(out, Tensor):
             self._nodes[id(out)] = node
             self._alive.append(out)
+            if out.layout is torch.strided:
+                self._forms[_place(out)] = node
         elif isinstance(out, (list, tuple)):
             for index, part in enumerate(out):
                 if isinstance(part, (Tensor, list, tuple)):
@@ -135,11 +140,17 @@ class Recorder:
             return {key: self._arguments(part) for key, part in value.items()}
         if isinstance(value, slice):
             return slice(*(self._arguments(part) for part in (value.start, value.stop, value.step)))
+        if any(isinstance(tensor, FakeTensor) for _, tensor in nested.tensors(value)):
+            raise InputError(f"{type(value).__name__} hides a tensor at {call_site()}")
         return self._attribute(f"_constant_{len(self.attributes)}", value, "constant")
 
     def _node(self, tensor: Tensor) -> fx.Node:
         """The node that gave `tensor`: a call, an input, a weight, or a constant found on the way."""
         node = self._nodes.get(id(tensor))
+        if node is None and id(tensor) not in self._weights and tensor.layout is torch.strided:
+            node = self._forms.get(_place(tensor))  # autograd keeps tensors, and gives them back as new objects
+        if node is None and isinstance(tensor, FakeTensor) and id(tensor) not in self._weights:
+            raise InputError(f"a tensor {list(tensor.shape)} of unknown origin at {call_site()}")
         if node is None:
             path, value = self._weights.get(id(tensor), (None, tensor))
             op = "weight" if isinstance(value, nn.Parameter) else "buffer" if path else "constant"
@@ -153,6 +164,12 @@ class Recorder:
         node = self._annotated(self.graph.create_node("get_attr", target), op)
         node.meta["path"] = path
         return node
+
+
+def _place(tensor: Tensor) -> tuple[Any, ...]:
+    """Where a tensor's values lie, and how they are read."""
+    shape, stride = tuple(tensor.shape), tensor.stride()
+    return tensor.untyped_storage()._cdata, tensor.storage_offset(), shape, stride, tensor.dtype
 
 
 def _target(path: str) -> str:

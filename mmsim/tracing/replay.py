@@ -35,6 +35,8 @@ def target_of(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Call
         return (getattr, (args[0], attribute)) if name == "__get__" else (set_attribute, (args[0], attribute, args[1]))
     if name == "__setitem__":
         return setitem, args
+    if name == "__deepcopy__":
+        return Tensor.clone, args[:1]  # the other argument is what else was copied along
     return _by_name(function), args
 
 
