@@ -7,6 +7,7 @@ import numpy as np
 from mmsim.nest.mapper_flow import Flow, Owed
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Live, Rows, times_along
+from mmsim.nest.mapper_slide import distinct_words, least_slide
 from mmsim.nest.mapspace import Array
 
 
@@ -20,8 +21,8 @@ def open_flows(plan: Plan, rows: Rows, child: int) -> None:
         empty = np.empty((0, len(rows)))
         live = Live(
             open=np.full(len(rows), flow.keeps),
-            words=plan.distinct_words(space, rows.tile),
-            slid=plan.least_slide(space, rows.tile),
+            words=distinct_words(plan, space, rows.tile),
+            slid=least_slide(plan, space, rows.tile),
             tile=rows.tile if space in plan.halo else empty,
             fan=np.ones_like(rows.tile) if space in plan.halo else empty,
             gap=rows.tile if space in plan.halo else empty,

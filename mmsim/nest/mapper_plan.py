@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeAlias
@@ -16,7 +15,7 @@ from mmsim.nest.evaluate import energy_of
 from mmsim.nest.mapper_flow import Flow, Owed, flow_of
 from mmsim.nest.mapper_orders import orders_of, same_reuse
 from mmsim.nest.mapper_table import CELLS, FEW_CELLS, Table
-from mmsim.nest.mapper_windows import Rank, box, overlap_sum, rank_sum, shared_sum, tiles_sum
+from mmsim.nest.mapper_windows import Rank, box
 from mmsim.nest.mapspace import Array, Keep, Mapspace, capacity, dim_limits
 
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -262,21 +261,6 @@ class Plan:
         """(R) words of one tile of a data space."""
         return box(self.ranks[space], tile)
 
-    def least_slide(self, space: int, tile: Array) -> Array:
-        """(R) the least share of a data space's words that a sliding window may leave; it slides along one rank."""
-        share = np.ones(tile.shape[1])
-        sizes = self.space.sizes
-        count = np.ceil(sizes[:, None] / tile)
-        for rank in self.ranks[space]:
-            if len(rank) == 2:
-                share = np.minimum(share, rank_sum(rank, sizes, np.ones_like(count)) / rank_sum(rank, sizes, count))
-        return share
-
-    def sliding(self, space: int, dims: Sequence[int]) -> list[int]:
-        """Those of some dimensions that index a rank of a data space together with another one."""
-        together = {d for rank in self.ranks[space] if len(rank) > 1 for d, _ in rank}
-        return [d for d in dims if d in together]
-
     def fans_ahead(self, k: int, flow: Flow) -> int:
         """How many fan-outs' axes stand between slot `k` and the flow's parent."""
         return self.space.fanouts_below(flow.boundary.parent) - self.space.fanouts_below(k + 1)
@@ -284,53 +268,6 @@ class Plan:
     def counts(self, flow: Flow) -> bool:
         """Whether the child's fills use a limited bandwidth."""
         return (flow.boundary.child, "write") in self.channels
-
-    def distinct_words(self, space: int, tile: Array) -> Array:
-        """(R) words of the boxes of all tiles of a data space."""
-        return tiles_sum(self.ranks[space], self.space.sizes, np.ceil(self.space.sizes[:, None] / tile))
-
-    def slide(
-        self, space: int, live_words: Array, tile: Array, step: Array, moves: Bools, runs: Array, closing: Sequence[int]
-    ) -> tuple[Array, Array]:
-        """(R) words without what a window keeps from one step to the next, and the dimension + 1 that slides.
-
-        `step` (D, R) is how far one step of the loops at hand goes, `moves` which of them do, `runs`
-        how often a dimension's loop begins anew.
-        """
-        best, chosen = live_words, np.zeros(len(live_words))
-        sizes = self.space.sizes
-        if self.cautious:  # loops further out may go on in the same direction
-            for rank in self.ranks[space]:
-                if len(rank) == 2 and any(d in closing for d, _ in rank):
-                    count = np.ceil(sizes[:, None] / tile)
-                    share = rank_sum(rank, sizes, np.ones_like(count)) / rank_sum(rank, sizes, count)
-                    moved = np.any([moves[d] for d, _ in rank if d in closing], axis=0)
-                    best = np.where(moved, np.minimum(best, live_words * share), best)
-            return best, chosen.astype(np.int64)
-        for rank in self.ranks[space]:
-            for d, _ in rank:
-                if len(rank) < 2 or d not in closing:
-                    continue
-                count = np.ceil(sizes[:, None] / tile)
-                whole = rank_sum(rank, sizes, count)
-                kept = (count[d] - runs[d]) * overlap_sum(rank, d, sizes, tile, step[d])
-                words = np.where(moves[d], live_words * (1 - kept / whole), live_words)
-                chosen = np.where(words < best, d + 1, chosen)
-                best = np.minimum(words, best)
-        return best, chosen.astype(np.int64)
-
-    def shared(self, space: int, tile: Array, fan: Array, gap: Array) -> Array:
-        """(R) the share of a data space's words left when instances that ask for equal tiles are served at once.
-
-        `fan` (D, R) are the spatial factors since the child with tiles `tile`, `gap` how far apart neighbours lie.
-        """
-        share = np.ones(fan.shape[1])
-        sizes = self.space.sizes
-        count = np.ceil(sizes[:, None] / tile)
-        for rank in self.ranks[space]:
-            if len(rank) == 2:
-                share = share * (1 - shared_sum(rank, sizes, tile, fan, gap) / rank_sum(rank, sizes, count))
-        return share
 
     @cached_property
     def owed(self) -> tuple[Owed, ...]:

@@ -11,6 +11,7 @@ from mmsim.nest.mapper_flow import Flow
 from mmsim.nest.mapper_orders import OrderClass
 from mmsim.nest.mapper_plan import Plan
 from mmsim.nest.mapper_rows import Ints, Live, Rows, product, times, times_along
+from mmsim.nest.mapper_slide import shared, slide, sliding
 from mmsim.nest.mapspace import Array
 
 
@@ -105,7 +106,7 @@ def _spread(plan: Plan, before: Rows, i: Ints, factor: Array) -> Rows:
         if flow.boundary.space in plan.halo:
             live.gap = np.where((factor > 1) & (live.fan == 1), before.tile.take(i, axis=1), live.gap)
             live.fan = live.fan * factor
-            live.shared = plan.shared(flow.boundary.space, live.tile, live.fan, live.gap)
+            live.shared = shared(plan, flow.boundary.space, live.tile, live.fan, live.gap)
             if plan.fans_ahead(k, flow) == 0:
                 live.fan = live.gap = np.empty((0, len(rows)))
     return rows
@@ -170,7 +171,7 @@ def _close(
     if closes and space in plan.halo and live.open.any():
         starts = times(rows, plan.known(flow.child_group))
         step = rows.tile / rows.factor
-        words, window = plan.slide(space, live.words, live.tile, step, rows.factor > 1, starts, cls.closing[space])
+        words, window = slide(plan, space, live.words, live.tile, step, rows.factor > 1, starts, cls.closing[space])
         live.words = np.where(live.open, words, live.words)
         rows.order = np.where(
             live.open & (window > 0), rows.order // (plan.dims + 1) * (plan.dims + 1) + window, rows.order
@@ -191,7 +192,7 @@ def _close(
         if not ahead:
             reads = np.where(closing, live.words * live.shared * fetches(plan.known(flow.parent_group)), 0.0)
         if flow.roams and plan.cautious:
-            moves = rows.factor[plan.sliding(space, cls.closing[space])] > 1
+            moves = rows.factor[sliding(plan, space, cls.closing[space])] > 1
             roaming = closing & moves.any(axis=0)
             live.words = np.where(roaming, 0.0, live.words)
             reads = np.where(roaming, 0.0 if ahead else plan.whole[space], reads)
