@@ -20,8 +20,9 @@ from mmsim.measure.clock import CpuClock
 from mmsim.measure.parts import parts
 from mmsim.measure.rule import Rule
 from mmsim.measure.session import Options, measure
-from mmsim.measure.subject import Subject, prepare, subject_of
+from mmsim.measure.subject import Subject, filled, prepare, subject_of
 from mmsim.measurement import Measurement, Source, spread
+from mmsim.tracing.weightless import weightless
 
 CPU = torch.device("cpu")
 QUICK = Rule(repeats=5, least_runs=2, warmup_runs=1, warmup_s=0.0, budget_s=2.0)
@@ -330,3 +331,12 @@ def test_a_workload_from_raw_data_brings_its_tokenisation() -> None:
     source = Source(network="mm_imdb", modality="text", end_to_end=True, knobs={"length": 8})
     subject = subject_of(source, batch=1, dtype="float32", device=torch.device("cpu"))
     assert list(subject.host_steps) == ["preprocess:text tokenise"]
+
+
+def test_a_weight_that_two_modules_share_is_filled_once() -> None:
+    with weightless():
+        words, head = nn.Embedding(1000, 64), nn.Linear(64, 1000, bias=False)
+    head.weight = words.weight
+    network = filled(nn.Sequential(words, head))
+    assert head.weight is words.weight and not head.weight.is_meta
+    assert sum(weight.numel() for weight in network.parameters()) == 64_000

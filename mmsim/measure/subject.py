@@ -157,15 +157,21 @@ def _elsewhere(device: torch.device, value: Any) -> Any:
 
 
 def filled(module: nn.Module) -> nn.Module:
-    """The module with memory and random values for every weight that has none."""
+    """The module with memory and random values for every weight that has none; shared ones stay shared."""
+    made: dict[int, torch.Tensor] = {}
     for part in module.modules():
         for table in (part._parameters, part._buffers):
             for name, value in table.items():
                 if value is not None and value.is_meta:
-                    real = torch.randn(value.shape, dtype=value.dtype) * SCALE
-                    kept: Any = nn.Parameter(real, requires_grad=False) if isinstance(value, nn.Parameter) else real
-                    table[name] = kept
+                    if id(value) not in made:
+                        made[id(value)] = _like(value)
+                    table[name] = made[id(value)]
     return module
+
+
+def _like(weight: torch.Tensor) -> torch.Tensor:
+    real = torch.randn(weight.shape, dtype=weight.dtype) * SCALE
+    return nn.Parameter(real, requires_grad=False) if isinstance(weight, nn.Parameter) else real
 
 
 def _random(tensor: torch.Tensor) -> torch.Tensor:
