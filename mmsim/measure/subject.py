@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -22,9 +23,11 @@ from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import load_model
 from mmsim.tracing.pipeline import rebatched, staged
 from mmsim.tracing.stages import check_paths, overridden
+from mmsim.tracing.weightless import weightless
 
 SEED = 0
-SCALE = 0.02  # standard deviation of weights that a user's factory did not fill
+SCALE = 0.02  # standard deviation of weights
+DRAWN = 2**20 + 1  # values drawn for one weight; no power of two, so that its rows differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +79,12 @@ def workload(
     """A workload's variant; `options` are the arguments of `Workload.network`."""
     from mmsim.workloads import get
 
-    network = get(name).network(batch=batch, **options)
-    subject = prepare(network.module, network.inputs, network.stages, dtype, device, overrides)
+    # raw data is worked on while a network from raw data is built: it must be there
+    with nullcontext() if options.get("end_to_end") else weightless():
+        network = get(name).network(batch=batch, **options)
+    torch.manual_seed(SEED)
+    inputs = nested.replace(network.inputs, lambda _, tensor: _random(tensor))
+    subject = prepare(filled(network.module), inputs, network.stages, dtype, device, overrides)
     graph = replace(subject.graph, workload=network.workload, variant=network.variant)
     host_steps = {f"preprocess:{step.modality} {step.name}": step.run for step in network.host}
     return replace(subject, graph=graph, host_steps=host_steps)
@@ -165,12 +172,16 @@ def filled(module: nn.Module) -> nn.Module:
                 if value is not None and value.is_meta:
                     if id(value) not in made:
                         made[id(value)] = _like(value)
-                    table[name] = made[id(value)]
+                    kept: Any = made[id(value)]
+                    table[name] = kept
     return module
 
 
 def _like(weight: torch.Tensor) -> torch.Tensor:
-    real = torch.randn(weight.shape, dtype=weight.dtype) * SCALE
+    """Random values; those of a large weight repeat, since to draw 10^8 takes seconds."""
+    count = weight.numel()
+    drawn = torch.randn(min(count, DRAWN), dtype=weight.dtype) * SCALE
+    real = drawn.repeat(-(-count // DRAWN))[:count].reshape(weight.shape) if count else drawn.reshape(weight.shape)
     return nn.Parameter(real, requires_grad=False) if isinstance(weight, nn.Parameter) else real
 
 
