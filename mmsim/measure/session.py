@@ -53,7 +53,9 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     if subject.device.type == "cpu":
         pace.keep_blocks()
     notes = Notes(list(subject.notes))
-    passes, mark_s = _settled(_passes(subject, clock, rule, options, notes))
+    passes, mark_s = _passes(subject, clock, rule, options, notes), 0.0
+    if subject.device.type != "cpu":
+        passes, mark_s = _settled(passes)
     layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
     paces = pace.seconds(clock) if subject.device.type == "cpu" else {}
     whole = subject.graph.totals()
@@ -132,10 +134,10 @@ def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options, notes:
 
 
 def _settled(passes: list[_Passes]) -> tuple[list[_Passes], float]:
-    """Less what each mark was found to cost beyond its own time: by as much as the passes with marks were longer.
+    """On a GPU, less what each mark was found to cost: by as much as the passes with marks were longer.
 
-    Events between kernels keep a GPU from beginning one while another ends; a clock that is read between two ops of
-    a CPU takes the place of their code in its caches. No clock can tell.
+    Events between kernels keep the device from beginning one while another ends, which no event can tell. On a CPU
+    marks take their own time off, and what is left is noise: spread over the layers it would empty the short ones.
     """
     spans = [p.layers[0] for p in passes if p.layers is not None]
     if not spans:
