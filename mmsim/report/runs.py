@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmsim.arch.load import stated_errors
 from mmsim.report.table import percent, show, si
 from mmsim.run import Cost, Run
 
@@ -35,7 +36,11 @@ def _notes(run: Run) -> list[str]:
     notes = [f"peak memory {si(run.memory.peak_bytes, 'B')}"]
     if run.overhead_s:
         notes.append(f"{si(run.overhead_s, 's')} of the total is launch and synchronisation")
-    return [*notes, f"encoders side by side at best {si(run.concurrent_s, 's')}"]
+    notes.append(f"encoders side by side at best {si(run.concurrent_s, 's')}")
+    if run.arch.device is not None:
+        notes.append(f"board power {si(run.average_w, 'W')} on average")
+        notes += [f"{run.arch.name}: {stated_errors()[run.arch.name]}"] if run.arch.name in stated_errors() else []
+    return notes
 
 
 SIZES = "<10/<50/<100/>100 us"
