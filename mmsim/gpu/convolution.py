@@ -134,6 +134,9 @@ def _stream(machine: Machine, read: Array, written: Array) -> Array:
 UNFUSED_NAME = "winograd_4x4"
 DEPTHWISE = 0.2  # share of the FP32 rate that cuDNN's depthwise kernels reach; they have no tiles to reuse
 CUDNN_TAPS = (1.0, 9.0, 25.0)  # kernels of 1 x 1, 3 x 3 and 5 x 5: PyTorch gives them to cuDNN in half precision
+MOST_TAPS, GROUPS_OF_A_TILE = 49.0, 64.0
+"""cuDNN's channels-last depthwise kernels stand for 3 x 3, 5 x 5 and 7 x 7 (`conv2d_c1_k1_nhwc_kernel_specialized`);
+beyond, it takes its grouped product, a tile of which holds 64 channels and, depthwise, zeros but for its diagonal."""
 LOADS, START = 2.24, 18.0
 """PyTorch's own depthwise kernel: every tap of a point loads an input and a weight through L1, four bytes a lane at
 most, and each point costs some taps' worth of index arithmetic. Set on table 1 of RepLKNet, layers of 3 x 3 to
@@ -158,8 +161,11 @@ def convolution(
     macs = float(shape.outputs * shape.out_channels * shape.in_channels / shape.groups) * shape.taps
     if shape.groups > 1 and shape.in_channels == shape.groups:
         moved = Traffic(inputs + weights, outputs, cold[0], cold[2])
-        cudnn = channels_last or (word == 2 and shape.taps in CUDNN_TAPS)
-        return ((_depthwise if cudnn else _native_depthwise)(machine, shape, dtype, macs, moved),)
+        if not channels_last and not (word == 2 and shape.taps in CUDNN_TAPS):
+            return (_native_depthwise(machine, shape, dtype, macs, moved),)
+        if shape.taps <= MOST_TAPS:
+            return (_depthwise(machine, shape, dtype, macs, moved),)
+        shape = replace(shape, groups=np.ceil(shape.groups / GROUPS_OF_A_TILE))
     before: tuple[Kernel, ...] = ()
     if machine.has_tensor(dtype) and not channels_last:
         before = _rearrange(machine, inputs, cold[0], word), _rearrange(machine, weights, cold[1], word)
