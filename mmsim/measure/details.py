@@ -12,7 +12,7 @@ from mmsim.measure.counters import counters, samples
 from mmsim.measure.energy import energy
 from mmsim.measure.kernels import profile
 from mmsim.measure.machine import gpu
-from mmsim.measure.parts import parts
+from mmsim.measure.parts import alone
 from mmsim.measure.programs import runner
 from mmsim.measure.rule import Notes, Rule
 from mmsim.measure.session import Options
@@ -38,7 +38,7 @@ def detailed(subject: Subject, measured: Measurement, rule: Rule, options: Optio
     """`measured` with what this device can tell beside times; what fails is left out, with a note why."""
     network = subject
     if options.source.only is not None:
-        subject = parts(subject, (options.source.only,))[0]
+        subject = alone(subject, options.source.only)
     notes = Notes([*measured.notes, *([COMPILED] if options.mode == "compiled" else [])])
     kernels = None
     if subject.device.type == "cuda" and options.mode != "compiled":

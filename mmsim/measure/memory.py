@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import fx
 
+from mmsim.measure.marks import Keeping
 from mmsim.measurement import Peak
 
 
-def peak(captured: fx.GraphModule, inputs: tuple[torch.Tensor, ...], device: torch.device) -> Peak:
-    """Run once and see. On CUDA the allocator says; on the CPU the storages alive between operations are added up."""
+def peak(
+    captured: fx.GraphModule, inputs: tuple[torch.Tensor, ...], device: torch.device, wanted: Iterable[fx.Node] = ()
+) -> tuple[Peak, dict[fx.Node, Any]]:
+    """Run once and see. On CUDA the allocator says; on the CPU the storages alive between operations are added up.
+
+    There the same pass keeps what the `wanted` nodes gave; on CUDA to keep it would count.
+    """
     weights = sum(_unique(_weights(captured)).values())
     given = sum(_unique(inputs).values())
     if device.type == "cuda":
@@ -20,18 +27,18 @@ def peak(captured: fx.GraphModule, inputs: tuple[torch.Tensor, ...], device: tor
         with torch.no_grad():
             captured(*inputs)
         torch.cuda.synchronize()
-        return Peak(weights, given, torch.cuda.max_memory_allocated() - before, "torch.cuda.max_memory_allocated")
-    follower = _Follower(captured, _unique((*_weights(captured), *inputs)))
+        return Peak(weights, given, torch.cuda.max_memory_allocated() - before, "torch.cuda.max_memory_allocated"), {}
+    follower = _Follower(captured, wanted, _unique((*_weights(captured), *inputs)))
     with torch.no_grad():
         follower.run(*inputs)
-    return Peak(weights, given, follower.peak, "storages alive between operations")
+    return Peak(weights, given, follower.peak, "storages alive between operations"), follower.found
 
 
-class _Follower(fx.Interpreter):
-    """Runs a graph and keeps the most bytes that new storages took between two operations."""
+class _Follower(Keeping):
+    """Keeps the most bytes that new storages took between two operations."""
 
-    def __init__(self, captured: fx.GraphModule, fixed: dict[int, int]) -> None:
-        super().__init__(captured, garbage_collect_values=True)
+    def __init__(self, captured: fx.GraphModule, wanted: Iterable[fx.Node], fixed: dict[int, int]) -> None:
+        super().__init__(captured, wanted)
         self.fixed, self.peak = fixed, 0
 
     def run_node(self, n: fx.Node) -> Any:
