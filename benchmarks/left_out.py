@@ -24,8 +24,9 @@ EVALUATIONS = 250
 GEFORCE_BOOST, GEFORCE_RATED = 1824 / 1545, 1824 / 1635
 """The clock at which TechPowerUp saw the RTX 2080 Ti Founders Edition run over the data sheet's boost of the reference
 board, and over that of the Founders Edition itself: what a GeForce board exceeds its own sheet by."""
-NODE_12NM_PJ = 29.0
-"""Picojoules of a float32 multiply-accumulate by rule: RTX 2080 Ti's 230 W above idle over its rate at 1824 MHz."""
+NODE_12NM_PJ = 21.0
+"""Picojoules of a float32 multiply-accumulate by rule: what idling and busy SMs leave of the RTX 2080 Ti's limit,
+167 W, over its rate at 1824 MHz."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,17 @@ LEFT = (
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
     Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows_all"),
          (("v100_pcie.cuda_share", 0.966), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
+          ("v100_pcie.power.burst_s", 1e-3),
           ("library.CUDA.stride", library.AMPERE.stride)),
          (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
     Left("a100_pcie_40gb", False, "V100 and T4", ("rows_all",), (("a100_pcie_40gb.cuda_share", 0.995),),
          (("AMPERE", library.CUDA), ("AMPERE_BATCHED", library.CUDA_BATCHED))),
-    Left("a100_sxm_80gb", False, "H100", (), (("a100_sxm_80gb.tensor_share", 0.89),),
+    Left("a100_sxm_80gb", False, "H100", (),
+         (("a100_sxm_80gb.tensor_share", 0.89), ("a100_sxm_80gb.power.burst_s", 1e-3)),
          (("TENSOR", replace(library.HOPPER, cluster=1, hides_output=False)),)),
     Left("h100_sxm", False, "A100", (),
-         (("h100_sxm.tensor_share", 1.03), ("h100_sxm.dram_share", 0.87), ("h100_sxm.gap_s", 1e-6)),
+         (("h100_sxm.tensor_share", 1.03), ("h100_sxm.dram_share", 0.87), ("h100_sxm.gap_s", 1e-6),
+          ("h100_sxm.power.burst_s", 1e-3)),
          (("HOPPER", library.TENSOR),)),
 )  # fmt: skip
 NETWORK_RULES = {
