@@ -146,7 +146,7 @@ def test_every_combination_stands_once_and_as_the_file_would_say_it(tiny: str) -
     ]  # fmt: skip
     assert {one.arch.cycle_s for one in found} == {1 / 200e6}
     assert "size_bytes: varied" in found[0].arch.storages[1].source  # no longer the source of the file's figure
-    assert found[0].arch.sources["clock_hz"] == "varied"
+    assert found[0].arch.sources["clock_hz"] == "varied" and found[0].arch.fanouts[0].source == "meshX varied"
 
 
 def test_an_architecture_without_that_level_stays_as_it_is(tiny: str) -> None:
@@ -279,8 +279,18 @@ def test_an_area_limit_holds_for_all_accelerators_together(searched: Exploration
     assert all(one.area_mm2 <= limit for one in (found.shared, found.best, found.within_shared, *found.front))
     within = [one for one in searched.front if one.area_mm2 <= limit]
     assert found.front == tuple(within)
-    with pytest.raises(InputError, match=r"no accelerator is that small: .* is the smallest with 0\."):
+    assert set(found.left_out) == {one.name for one in searched.candidates if one.area_mm2 > limit} != set()
+    with pytest.raises(InputError, match=r"no accelerator is left: .*: larger, 0\."):
         explore(searched.graph, candidates[:1], mappings=300, area_limit_mm2=1e-3)
+
+
+def test_a_machine_that_a_layer_does_not_fit_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.yaml"
+    kept = "size_bytes: 16 * 2**10\n    constraints: {dataspace: {keep: [Weights, Inputs, Outputs]}}"
+    path.write_text(TINY.replace("size_bytes: 16 * 2**10", kept))
+    found = explore(toy().at(B=1), design_space([str(path)], {"glb.size_bytes": ["4", "4096"]}), mappings=100)
+    assert [one.name for one in found.candidates] == ["tiny glb.size_bytes=4096"]
+    assert "glb" in found.left_out["tiny glb.size_bytes=4"]
 
 
 # --- the verb ---
@@ -309,7 +319,7 @@ def test_contract_and_files(
         "workload": "toy", "variant": "concat", "batch": 4, "dtype": "as traced", "mappings": 300, "objective": "edp",
     }  # fmt: skip
     assert found["stages"] == ["encoder:image", "encoder:text", "fusion", "head"]
-    assert found["area_limit_mm2"] is None and found["most_accelerators"] == 4
+    assert found["area_limit_mm2"] is found["most_accelerators"] is None and found["left_out"] == {}
     names = [one["name"] for one in found["candidates"]]
     assert names[0] == "tiny PE.meshX=2 DRAM.bandwidth_bytes_per_s=1e8" and len(names) == 4
     one = found["candidates"][0]
@@ -344,7 +354,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "same field twice": (["--vary", "PE.meshX=1"], "--vary: 'PE.meshX' is given twice"),
     "unknown level": (["--vary", "PF.meshX=1"], "--vary PF.meshX: no architecture has 'PF'"),
     "unknown architecture": (["--arch", "eyeris"], "did you mean eyeriss_like"),
-    "area": (["--area-mm2", "1e-9"], "--area-mm2: no accelerator is that small"),
+    "area": (
+        ["--area-mm2", "1e-9"],
+        "no accelerator is left: tiny PE.meshX=2 DRAM.bandwidth_bytes_per_s=1e8: larger, 0.0",
+    ),
+    "same name": (["--arch", "TINY"], "--arch: 2 architectures are called tiny"),
     "jobs": (["--jobs", "0"], "--jobs"),
 }
 
@@ -354,7 +368,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], what: str
 ) -> None:
     added, message = BAD[what]
-    assert mmsim(monkeypatch, *arguments, *added) == 2
+    assert mmsim(monkeypatch, *arguments, *(arguments[3] if item == "TINY" else item for item in added)) == 2
     printed = capsys.readouterr()
     assert message in printed.err and printed.err.count("\n") == 1 and printed.out == ""
 

@@ -26,7 +26,7 @@ from mmsim.errors import InputError
 @batch_option
 @click.option("--dtype", help="Numeric format of weights and activations (default: the network's own).")
 @click.option("--objective", type=click.Choice(["latency", "energy", "edp"]), default="edp", show_default=True)
-@click.option("--mappings", type=click.IntRange(min=1), default=30_000, show_default=True, help="Judged per shape.")
+@click.option("--mappings", type=click.IntRange(min=1), default=300_000, show_default=True, help="Judged per shape.")
 @click.option("--area-mm2", type=click.FloatRange(min=0, min_open=True), help="All accelerators together, at most.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the Pareto front (.png, .pdf, .svg).")

@@ -41,16 +41,16 @@ def front(stages: Floats, once: Floats, area_limit: float = math.inf) -> tuple[I
     >>> front(stages, np.array([[0.0, 0.0, 10.0], [0.0, 0.0, 10.0]]))[0].tolist()
     [[0, 1], [0, 0]]
     """
-    useful = _useful(stages, once)
+    members = useful(stages, once)
     weights = _weights(stages)
     weighted = stages @ weights.T  # (S, C, lines)
     choices, totals = np.zeros((0, len(stages)), np.intp), np.zeros((0, 3))
-    for size in range(1, most_candidates(len(useful), len(stages)) + 1):
-        for sets, paid in _sets(useful, size, once, area_limit):
+    for size in range(1, most_candidates(len(members), len(stages)) + 1):
+        for sets, paid in _sets(members, size, once, area_limit):
             least = weighted[:, sets].min(axis=2).sum(axis=0) + paid[:, :2] @ weights.T  # (n, lines)
             gaps = _gaps(totals[totals[:, 2] <= paid[0, 2]], weights)  # (m, lines)
             open_ = (gaps > least[:, None] * (1 - 1e-9)).all(axis=2).any(axis=1)  # 1e-9: sums in another order
-            found = [_of_set(stages[:, members]) for members in sets[open_]]
+            found = [_of_set(stages[:, some]) for some in sets[open_]]
             choices = np.vstack([choices, *(s[chosen] for s, (chosen, _) in zip(sets[open_], found, strict=True))])
             totals = np.vstack([totals, *(p + sums for p, (_, sums) in zip(paid[open_], found, strict=True))])
             kept = undominated(totals)
@@ -80,7 +80,7 @@ def undominated(points: Floats) -> Ints:
     return np.sort(order[alive])
 
 
-def _useful(stages: Floats, once: Floats) -> Ints:
+def useful(stages: Floats, once: Floats) -> Ints:
     """Candidates that no other matches or beats at every stage and in what is paid once: it could stand in for them."""
     return undominated(np.column_stack([*stages, once]))
 

@@ -14,17 +14,13 @@ from typing import Any
 import numpy as np
 
 from mmsim import schedule
-from mmsim.arch.tables import area_um2
 from mmsim.errors import InputError
-from mmsim.explore.front import Floats, front, most_candidates
+from mmsim.explore.front import Floats, front, most_candidates, useful
 from mmsim.explore.space import Candidate
 from mmsim.graph import Graph
 from mmsim.nest.solve import solve
-from mmsim.run import Cost, Progress, run
+from mmsim.run import MAPPINGS, Cost, Progress, run
 from mmsim.solution import Objective
-
-MAPPINGS = 30_000
-"""Mappings judged for each distinct shape: within a percent or two of ten times as many, three times as fast."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,6 @@ class Evaluated:
     """A candidate's figures on the network. `overhead_s` is a GPU's, once however many stages it serves."""
 
     candidate: Candidate
-    area_mm2: float
     overhead_s: float
     stages: Mapping[str, Cost]
     layers_s: Mapping[int, float]  # layer's id -> latency
@@ -42,6 +37,11 @@ class Evaluated:
     def name(self) -> str:
         """The candidate's."""
         return self.candidate.name
+
+    @property
+    def area_mm2(self) -> float:
+        """The candidate's."""
+        return self.candidate.area_mm2
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class Exploration:
 
     `shared` is the best that uses one accelerator for all stages, `best` the best of all, and
     `within_shared` the best that takes no more area than `shared`. `alone` gives each stage the
-    accelerator that is best for it by itself; all others together keep to the area limit.
+    accelerator that is best for it by itself; the others keep to the area limit. `left_out` are the
+    candidates that are larger than it, or that a layer does not fit, with the reason. Where there are too
+    many sets of accelerators to look at, no assignment has more than `most_accelerators` different ones.
     """
 
     graph: Graph
@@ -81,7 +83,8 @@ class Exploration:
     best: Assignment
     alone: Assignment
     front: tuple[Assignment, ...]
-    most_accelerators: int
+    most_accelerators: int | None
+    left_out: Mapping[str, str]
 
     def __getitem__(self, name: str) -> Evaluated:
         """The candidate of that name."""
@@ -119,27 +122,28 @@ def explore(
 
     Every candidate runs every distinct shape once, by the mapping that is best for `objective` (a GPU
     by its kernel library); then the front is exact. `jobs` processes share the candidates; the answer
-    is the same for any number. Raises `InputError` for a layer that does not fit a candidate, and when
-    no candidate fits the area.
+    is the same for any number. Raises `InputError` when no candidate is left.
     """
     if not graph.layers:
         raise InputError("the network has no layers")
-    evaluated = tuple(_evaluated(graph, candidates, objective, mappings, jobs, progress))
+    small = [one for one in candidates if one.area_mm2 <= area_limit_mm2]
+    done = _evaluated(graph, small, objective, mappings, jobs, progress)
+    outcomes = dict(zip((one.name for one in small), done, strict=True))
+    evaluated = tuple(one for one in outcomes.values() if isinstance(one, Evaluated))
+    left_out = {one.name: f"larger, {one.area_mm2:.4g} mm2" for one in candidates if one.name not in outcomes}
+    left_out |= {name: why for name, why in outcomes.items() if isinstance(why, str)}
+    if not evaluated:
+        raise InputError("no accelerator is left: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
     names = list(evaluated[0].stages)
     stages = np.array([[(e.stages[s].latency_s, e.stages[s].energy_j) for e in evaluated] for s in names])
     once = np.array([(e.overhead_s, 0.0, e.area_mm2) for e in evaluated])
-    if not (once[:, 2] <= area_limit_mm2).any():
-        least = min(evaluated, key=lambda one: one.area_mm2)
-        raise InputError(
-            f"no accelerator is that small: {least.name} is the smallest with {least.area_mm2:.4g} mm2",
-            field="--area-mm2",
-        )
     found = tuple(
         Assignment({stage: evaluated[i].name for stage, i in zip(names, choice, strict=True)}, *map(float, total))
         for choice, total in zip(*front(stages, once, area_limit_mm2), strict=True)
     )
-    fitting = [one for one in evaluated if one.area_mm2 <= area_limit_mm2]
-    shared = _least([assigned(dict.fromkeys(names, one)) for one in fitting], objective)
+    members = len(useful(stages, once))
+    most = most_candidates(members, len(names))
+    shared = _least([assigned(dict.fromkeys(names, one)) for one in evaluated], objective)
     return Exploration(
         graph=graph,
         objective=objective,
@@ -148,18 +152,19 @@ def explore(
         shared=shared,
         within_shared=_least([one for one in found if one.area_mm2 <= shared.area_mm2], objective),
         best=_least(found, objective),
-        alone=assigned({stage: _alone(fitting, stage, objective) for stage in names}),
+        alone=assigned({stage: _alone(evaluated, stage, objective) for stage in names}),
         front=found,
-        most_accelerators=most_candidates(len(evaluated), len(names)),
+        most_accelerators=most if most < min(members, len(names)) else None,
+        left_out=left_out,
     )
 
 
 def _evaluated(
     graph: Graph, candidates: Sequence[Candidate], objective: Objective, mappings: int, jobs: int, progress: Progress
-) -> Iterator[Evaluated]:
-    """Every candidate's figures, in order; progress is told in shapes."""
+) -> Iterator[Evaluated | str]:
+    """Every candidate's figures, in order, or why it has none; progress is told in shapes."""
     shapes = len(graph.distinct_problems())
-    if jobs == 1:
+    if min(jobs, len(candidates)) <= 1:
         for i, candidate in enumerate(candidates):
             told = partial(_offset, progress, i * shapes, len(candidates) * shapes)
             yield evaluate(graph, candidate, objective, mappings, told)
@@ -181,14 +186,17 @@ def evaluate(
     objective: Objective = "edp",
     mappings: int = MAPPINGS,
     progress: Progress = lambda done, of: None,
-) -> Evaluated:
-    """One candidate's figures on the network."""
-    done = run(graph, candidate.arch, objective=objective, solve=partial(solve, mappings=mappings), progress=progress)
+) -> Evaluated | str:
+    """One candidate's figures on the network, or why a layer does not fit it."""
+    try:
+        how = partial(solve, mappings=mappings)
+        done = run(graph, candidate.arch, objective=objective, solve=how, progress=progress)
+    except InputError as error:
+        return str(error)
     solutions = [solution for layer in done.layers for solution in layer.solutions]
     gap_s = sum(solution.latency_s for solution in solutions if solution.proof == "gap")
     return Evaluated(
         candidate=candidate,
-        area_mm2=area_um2(candidate.arch) * 1e-6,
         overhead_s=done.overhead_s,
         stages=done.by_stage(),
         layers_s={cost.layer.id: cost.latency_s for cost in done.layers},
@@ -229,6 +237,7 @@ def record(found: Exploration) -> dict[str, Any]:
         "area_limit_mm2": None if math.isinf(found.area_limit_mm2) else found.area_limit_mm2,
         "most_accelerators": found.most_accelerators,
         "stages": list(found.stages),
+        "left_out": dict(found.left_out),
         "candidates": [_candidate(one) for one in found.candidates],
         "alone": _assignment(found, found.alone),
         "shared": _assignment(found, found.shared),

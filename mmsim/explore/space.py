@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -12,6 +13,7 @@ from mmsim.arch.arithmetic import number
 from mmsim.arch.load import load, parse, values
 from mmsim.arch.model import Arch
 from mmsim.arch.spec import is_spec
+from mmsim.arch.tables import area_um2
 from mmsim.energy import filled, rescaled
 from mmsim.errors import InputError
 
@@ -32,6 +34,11 @@ class Candidate:
     varied: Mapping[str, str] = field(default_factory=dict)
     rescaled: tuple[str, ...] = ()
 
+    @property
+    def area_mm2(self) -> float:
+        """Of all memories on the chip and the arithmetic."""
+        return area_um2(self.arch) * 1e-6
+
 
 def design_space(architectures: Sequence[str], vary: Mapping[str, Sequence[str]] | None = None) -> list[Candidate]:
     """Every architecture (a built-in name or a file) with every combination of the values of `vary`.
@@ -45,10 +52,10 @@ def design_space(architectures: Sequence[str], vary: Mapping[str, Sequence[str]]
     ['eyeriss_like PE.meshX=7', 'eyeriss_like PE.meshX=14']
     """
     vary = vary or {}
-    for name in architectures:
-        if architectures.count(name) > 1:
-            raise InputError(f"{name} is given twice", field="--arch")
     found = [(*values(name), load(name)) for name in architectures]
+    for name, times in Counter(base.name for _, _, base in found).items():
+        if times > 1:
+            raise InputError(f"{times} architectures are called {name}", field="--arch")
     varied = [{path: given for path, given in vary.items() if _start(value, path)} for value, _, _ in found]
     for path in vary:
         if not any(path in fields for fields in varied):
@@ -77,16 +84,22 @@ def _candidate(value: Any, file: str, base: Arch, varied: dict[str, str]) -> Can
 
 
 def _put(value: Any, path: str, text: str, file: str) -> Any:
-    """The file's values with one field set; a figure's source says that it was varied."""
-    *parents, last = keys = [*_start(value, path), *path.split(".")[1:]]
-    inside = _at(value, parents)
-    level = is_spec(value) and (not parents or (parents[0] == "levels" and len(parents) == 2))  # its fields are checked
-    if not isinstance(inside, dict) or not (last in inside or level):
+    """The file's values with one field set. A level may get a field that it lacks: the schema knows which there are."""
+    keys = [*_start(value, path), *path.split(".")[1:]]
+    inside = _at(value, keys[:-1])
+    in_level = is_spec(value) and keys[0] == "levels" and len(keys) == 3
+    if not isinstance(inside, dict) or (keys[-1] not in inside and not in_level):
         has = f"; it has {', '.join(map(str, inside))}" if isinstance(inside, dict) else ""
         raise InputError(f"no such field{has}", file=file, field=path)
-    if level and isinstance(sources := inside.get("source" if parents else "sources"), dict):
-        value = _with(value, [*parents, "source" if parents else "sources"], {**sources, str(last): "varied"})
-    return _with(value, keys, _figure(text))
+    return _with(_unsourced(value, keys) if is_spec(value) else value, keys, _figure(text))
+
+
+def _unsourced(value: Any, keys: Sequence[Any]) -> Any:
+    """Where the figure came from says so no more."""
+    level = list(keys[:2]) if keys[0] == "levels" else []
+    key, name = "source" if level else "sources", keys[len(level)]
+    source = _at(value, level).get(key)
+    return _with(value, [*level, key], {**source, name: "varied"} if isinstance(source, dict) else f"{name} varied")
 
 
 def _start(value: Any, path: str) -> list[Any]:

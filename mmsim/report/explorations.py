@@ -104,6 +104,9 @@ def _notes(found: Exploration) -> list[str]:
     proven = min(one.proven for one in found.candidates)
     if proven < 1:
         notes.append(f"mappings proven optimal: at least {percent(proven)} of the latency")
-    if found.most_accelerators < min(len(found.stages), len(found.candidates)):
+    if found.left_out:
+        reasons = "; ".join(f"{name}: {why}" for name, why in [*found.left_out.items()][:3])
+        notes.append(f"{len(found.left_out)} left out ({reasons}{'; ...' if len(found.left_out) > 3 else ''})")
+    if found.most_accelerators:
         notes.append(f"at most {found.most_accelerators} different accelerators at once")
     return notes
