@@ -105,8 +105,8 @@ def _notes(found: Exploration) -> list[str]:
     if proven < 1:
         notes.append(f"mappings proven optimal: at least {percent(proven)} of the latency")
     if found.left_out:
-        reasons = "; ".join(f"{name}: {why}" for name, why in [*found.left_out.items()][:3])
-        notes.append(f"{len(found.left_out)} left out ({reasons}{'; ...' if len(found.left_out) > 3 else ''})")
+        name, why = next(iter(found.left_out.items()))
+        notes.append(f"{len(found.left_out)} left out (the first: {name}: {why})")
     if found.most_accelerators:
         notes.append(f"at most {found.most_accelerators} different accelerators at once")
     return notes
