@@ -17,7 +17,8 @@ from mmsim import cli, measurement
 from mmsim.errors import InputError
 from mmsim.measure import marks
 from mmsim.measure.clock import CpuClock
-from mmsim.measure.parts import parts
+from mmsim.measure.memory import peak
+from mmsim.measure.parts import alone, cuts, parts
 from mmsim.measure.rule import Rule
 from mmsim.measure.session import Options, measure
 from mmsim.measure.subject import Subject, filled, prepare, subject_of
@@ -89,7 +90,10 @@ def test_a_marked_program_computes_the_same_and_calls_every_mark_in_order(av_mni
 def test_stages_in_turn_compute_the_network(av_mnist: Subject) -> None:
     """Each part runs on what the parts before it gave: the head's output is the network's."""
     stages = tuple(av_mnist.graph.by_stage())
-    found = {name: part.captured(*part.inputs) for name, part in zip(stages, parts(av_mnist, stages), strict=True)}
+    found = {
+        name: part.captured(*part.inputs)
+        for name, part in zip(stages, parts(av_mnist, cuts(av_mnist, stages)), strict=True)
+    }
     with torch.no_grad():
         torch.testing.assert_close(found["head"][0], av_mnist.captured(*av_mnist.inputs))
 
@@ -109,16 +113,28 @@ def test_a_part_takes_the_input_of_its_stage_before_anything_wrote_into_it() -> 
             return z + y
 
     subject = prepare(Writes(), {"x": torch.randn(2, 4)}, {"a": "encoder:x", "": "head"}, "float32", CPU)
-    (head,) = parts(subject, ("head",))
+    head = alone(subject, "head")
     with torch.no_grad():
         whole = subject.captured(*subject.inputs)
         first = head.captured(*(value.clone() for value in head.inputs))
     torch.testing.assert_close(first[-1], whole[0] if isinstance(whole, tuple) else whole)
 
 
+def test_the_pass_that_follows_memory_keeps_what_stages_begin_with(av_mnist: Subject) -> None:
+    """A network of 12 s a pass is run once for both, not twice."""
+    apart = cuts(av_mnist, tuple(av_mnist.graph.by_stage()))
+    feeds = [node for cut in apart for node in cut.feeds]
+    alone_peak, nothing = peak(av_mnist.captured, av_mnist.inputs, CPU)
+    found_peak, values = peak(av_mnist.captured, av_mnist.inputs, CPU, feeds)
+    assert found_peak == alone_peak and not nothing and set(values) == set(feeds)
+    with torch.no_grad():
+        for kept, made in zip(parts(av_mnist, apart, values), parts(av_mnist, apart), strict=True):
+            torch.testing.assert_close(kept.inputs, made.inputs, rtol=0, atol=0)
+
+
 def test_a_part_keeps_items_of_a_layer_with_several_outputs() -> None:
     subject = subject_of(Source("mujoco_push"), batch=1, dtype="float32", device=CPU)
-    (encoders,) = parts(subject, ("encoder",))
+    encoders = alone(subject, "encoder")
     kept = {node.name for node in marks.operations(encoders.captured)}
     items = [n for n in marks.operations(subject.captured) if n.name.startswith("getitem")]
     assert all(item.name in kept for item in items if _is_encoder(subject, item))
@@ -131,7 +147,7 @@ def _is_encoder(subject: Subject, item: fx.Node) -> bool:
 
 def test_an_unknown_stage_is_refused_with_those_there_are(av_mnist: Subject) -> None:
     with pytest.raises(InputError, match=r"no layer in stage 'encoder:smell'.*encoder:image.*head"):
-        parts(av_mnist, ("encoder:smell",))
+        cuts(av_mnist, ("encoder:smell",))
 
 
 # --- time ----------------------------------------------------------------------------------------
@@ -167,6 +183,15 @@ def test_the_rule_repeats_and_stops() -> None:
     assert len(calls) == 6  # one to warm up
     slow = Rule(repeats=100, least_runs=2, warmup_runs=1, warmup_s=0.0, budget_s=0.05)
     assert len(slow.samples(lambda: time.sleep(0.03))) == 2
+
+
+def test_a_pass_that_was_looked_at_is_of_the_warm_up() -> None:
+    rule, calls = Rule(repeats=2, warmup_runs=3, warmup_s=0, budget_s=10), list[int]()
+    rule.samples(lambda: calls.append(1), warmed_s=4)
+    assert len(calls) == 3 + 2
+    calls.clear()
+    rule.samples(lambda: calls.append(1), warmed_s=6)  # over half the budget
+    assert len(calls) == 2
 
 
 def test_spread_of_known_samples() -> None:

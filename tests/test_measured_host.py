@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import host_cpu
 from mmsim import measurement
 from mmsim.arch import load
 from mmsim.layer_dump import load as load_dump
@@ -60,3 +61,9 @@ def test_claims_come_out_alike(found: list[Comparison]) -> None:
     claims = record(found)["claims"]
     alike = sum(claim["holds_measured"] == claim["holds_predicted"] for claim in claims)
     assert len(claims) >= 20 and alike >= len(claims) - 2
+
+
+def test_the_pages_hold_todays_tables() -> None:
+    """As `python benchmarks/host_cpu.py` writes them."""
+    for path, text in host_cpu.pages().items():
+        assert text == path.read_text(), path.name

@@ -6,7 +6,7 @@ program, not an interpreter's loop around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -64,23 +64,18 @@ def part(captured: fx.GraphModule, wanted: Callable[[fx.Node], bool]) -> tuple[f
     return _module(captured, graph), feeds
 
 
-def values_of(captured: fx.GraphModule, nodes: list[fx.Node], inputs: tuple[torch.Tensor, ...]) -> list[Any]:
-    """What these nodes give when the captured graph runs on `inputs`."""
-    found: dict[fx.Node, Any] = {}
-    wanted = set(nodes)
+class Keeping(fx.Interpreter):
+    """Runs a captured graph and keeps in `found` what the `wanted` nodes gave, as they gave it."""
 
-    class Keeping(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            out = super().run_node(n)
-            if n in wanted:
-                found[n] = (
-                    out.clone() if isinstance(out, torch.Tensor) else out
-                )  # later writes in place must not reach it
-            return out
+    def __init__(self, captured: fx.GraphModule, wanted: Iterable[fx.Node]) -> None:
+        super().__init__(captured)
+        self.wanted, self.found = set(wanted), dict[fx.Node, Any]()
 
-    with torch.no_grad():
-        Keeping(captured).run(*inputs)
-    return [found[node] for node in nodes]
+    def run_node(self, n: fx.Node) -> Any:
+        out = super().run_node(n)
+        if n in self.wanted:  # later writes in place must not reach it
+            self.found[n] = out.clone() if isinstance(out, torch.Tensor) else out
+        return out
 
 
 def _first_call(graph: fx.Graph) -> fx.Node:

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import fx
 
+from mmsim.measure.marks import Keeping
 from mmsim.measurement import Peak
 
 
-def peak(captured: fx.GraphModule, inputs: tuple[torch.Tensor, ...], device: torch.device) -> Peak:
-    """Run once and see. On CUDA the allocator says; on the CPU the storages alive between operations are added up."""
+def peak(
+    captured: fx.GraphModule, inputs: tuple[torch.Tensor, ...], device: torch.device, wanted: Iterable[fx.Node] = ()
+) -> tuple[Peak, dict[fx.Node, Any]]:
+    """Run once and see. On CUDA the allocator says; on the CPU the storages alive between operations are added up.
+
+    There the same pass keeps what the `wanted` nodes gave; on CUDA to keep it would count, and so would what libraries
+    keep for good from their first call on (cuBLAS a workspace of 32 MiB on Hopper): a pass before it allocates that.
+    """
     weights = sum(_unique(_weights(captured)).values())
     given = sum(_unique(inputs).values())
     if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
         with torch.no_grad():
-            captured(*inputs)
+            captured.forward(*inputs)
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            captured.forward(*inputs)
         torch.cuda.synchronize()
-        return Peak(weights, given, torch.cuda.max_memory_allocated() - before, "torch.cuda.max_memory_allocated")
-    follower = _Follower(captured, _unique((*_weights(captured), *inputs)))
+        return Peak(weights, given, torch.cuda.max_memory_allocated() - before, "torch.cuda.max_memory_allocated"), {}
+    follower = _Follower(captured, wanted, _unique((*_weights(captured), *inputs)))
     with torch.no_grad():
         follower.run(*inputs)
-    return Peak(weights, given, follower.peak, "storages alive between operations")
+    return Peak(weights, given, follower.peak, "storages alive between operations"), follower.found
 
 
-class _Follower(fx.Interpreter):
-    """Runs a graph and keeps the most bytes that new storages took between two operations."""
+class _Follower(Keeping):
+    """Keeps the most bytes that new storages took between two operations."""
 
-    def __init__(self, captured: fx.GraphModule, fixed: dict[int, int]) -> None:
-        super().__init__(captured, garbage_collect_values=True)
+    def __init__(self, captured: fx.GraphModule, wanted: Iterable[fx.Node], fixed: dict[int, int]) -> None:
+        super().__init__(captured, wanted)
         self.fixed, self.peak = fixed, 0
 
     def run_node(self, n: fx.Node) -> Any:

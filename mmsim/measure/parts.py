@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import fx
 
 from mmsim.errors import InputError
@@ -14,20 +16,47 @@ from mmsim.measure import marks
 from mmsim.measure.subject import Subject
 
 
-def parts(subject: Subject, stages: tuple[str, ...]) -> list[Subject]:
-    """The network's stages (``encoder``, ``encoder:image``, ``fusion``, ``head``) alone, each on true inputs.
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """One stage's operations as a program, and the nodes of the network that give its inputs."""
+
+    stage: str
+    program: fx.GraphModule
+    feeds: list[fx.Node]
+
+
+def cuts(subject: Subject, stages: Iterable[str]) -> list[Cut]:
+    """The network's stages (``encoder``, ``encoder:image``, ``fusion``, ``head``) as programs.
 
     Raises `InputError` for a stage without layers.
     """
-    programs = [marks.part(subject.captured, _in_stage(subject, stage)) for stage in stages]
-    feeds = list({node: None for _, nodes in programs for node in nodes})
-    values = dict(zip(feeds, marks.values_of(subject.captured, feeds, subject.inputs), strict=True))
+    return [Cut(stage, *marks.part(subject.captured, _in_stage(subject, stage))) for stage in stages]
+
+
+def parts(subject: Subject, found: list[Cut], values: Mapping[fx.Node, Any] | None = None) -> list[Subject]:
+    """Each stage alone on true inputs: those of `values`, where a pass has kept them, or of a pass made here."""
+    missing = {node for cut in found for node in cut.feeds}.difference(values or {})
+    if missing:
+        keeping = marks.Keeping(subject.captured, missing)
+        with torch.no_grad():
+            keeping.run(*subject.inputs)
+        values = {**(values or {}), **keeping.found}
+    given = values or {}
     return [
         Subject(
-            program, _only(subject.graph, stage), tuple(values[node] for node in nodes), subject.device, subject.notes
+            cut.program,
+            _only(subject.graph, cut.stage),
+            tuple(given[node] for node in cut.feeds),
+            subject.device,
+            subject.notes,
         )
-        for stage, (program, nodes) in zip(stages, programs, strict=True)
+        for cut in found
     ]
+
+
+def alone(subject: Subject, stage: str) -> Subject:
+    """One stage as a subject of its own."""
+    return parts(subject, cuts(subject, (stage,)))[0]
 
 
 def _only(graph: Graph, stage: str) -> Graph:

@@ -32,10 +32,10 @@ class Rule:
             f"(at least {self.least_runs}; no new one after {self.budget_s:g} s); median and quartiles"
         )
 
-    def samples(self, run: Callable[[], T]) -> list[T]:
-        """What `run` returned in each counted call."""
+    def samples(self, run: Callable[[], T], warmed_s: float = 0.0) -> list[T]:
+        """What `run` returned in each counted call; passes that came before have warmed up for `warmed_s` already."""
         with uncollected():  # as `timeit` does: no collection falls into a timed run
-            self._warm(run)
+            self._warm(run, warmed_s)
             start = time.perf_counter()
             out: list[T] = []
             while len(out) < self.repeats:
@@ -44,14 +44,14 @@ class Rule:
                     break
         return out
 
-    def _warm(self, run: Callable[[], Any]) -> None:
-        start = time.perf_counter()
+    def _warm(self, run: Callable[[], Any], warmed_s: float) -> None:
+        start = time.perf_counter() - warmed_s
         done = 0
-        while done < self.warmup_runs or time.perf_counter() - start < self.warmup_s:
+        while (spent := time.perf_counter() - start) <= self.budget_s / 2:
+            if done >= self.warmup_runs and spent >= self.warmup_s:
+                break
             run()
             done += 1
-            if time.perf_counter() - start > self.budget_s / 2:
-                break
 
 
 @dataclass(frozen=True)

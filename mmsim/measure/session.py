@@ -9,15 +9,18 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal
 
+from torch import fx
+
+from mmsim.layer import Layer
 from mmsim.layer_dump import to_record
 from mmsim.measure import machine, marks, pace
 from mmsim.measure.clock import Clock, Pass, clock_of, excess
 from mmsim.measure.memory import peak
-from mmsim.measure.parts import parts
+from mmsim.measure.parts import Cut, alone, cuts, parts
 from mmsim.measure.programs import flusher, runner
 from mmsim.measure.rule import Notes, Rule
 from mmsim.measure.subject import Subject
-from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Mode, Source, Spread, StageTime, spread
+from mmsim.measurement import FORMAT, VERSION, LayerTime, Measurement, Mode, Peak, Source, Spread, StageTime, spread
 from mmsim.size import concrete
 
 
@@ -43,17 +46,20 @@ class Options:
 def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
     """Time `subject`: every layer, every stage alone, the whole network; ``options.source.only`` keeps one stage.
 
-    Passes with a mark after every layer alternate with passes of the program as it is. A compiled
-    program has no layers to time. What fails beside the whole is left out, and its reason stands in the notes.
+    One pass is looked at, for its memory and the inputs of the stages, and is the first of the warm-up. Then passes
+    with a mark after every layer alternate with passes of the program as it is. A compiled program has no layers
+    to time. What fails beside the whole is left out, and its reason stands in the notes.
     Raises `InputError` when no layer belongs to the stage, and for a mode that the device lacks.
     """
     if options.source.only is not None:
-        subject = parts(subject, (options.source.only,))[0]
+        subject = alone(subject, options.source.only)
     clock = clock_of(subject.device)
     if subject.device.type == "cpu":
         pace.keep_blocks()
     notes = Notes(list(subject.notes))
-    passes, mark_s = _passes(subject, clock, rule, options, notes), 0.0
+    apart = cuts(subject, _to_run_alone(subject, options))
+    seen = _look(subject, apart, options, notes)
+    passes, mark_s = _passes(subject, clock, rule, options, notes, seen.warmed_s), 0.0
     if subject.device.type != "cpu":
         passes, mark_s = _settled(passes)
     layers = _layer_times(subject, [p.layers for p in passes if p.layers is not None])
@@ -73,7 +79,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         software=machine.software(),
         command=options.command,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        rule=f"{rule}; layers by {clock.method}",
+        rule=f"{rule}; layers by {clock.method}" if layers else str(rule),
         parameters=concrete(whole.parameters),
         macs=concrete(whole.macs),
         wall_s=spread([p.plain.wall_s for p in passes]),
@@ -82,14 +88,44 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         host_s=spread([sum(p.layers[1]) if p.layers else 0.0 for p in passes]),
         mark_s=mark_s,
         layers=layers,
-        stages=_stage_times(subject, layers, clock, rule, options, notes),
-        memory=notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device)),
+        stages=_stage_times(subject, layers, lambda: _alone(subject, apart, seen, clock, rule, options, notes), notes),
+        memory=seen.peak,
         host_steps={name: _host_seconds(step, rule) for name, step in subject.host_steps.items()},
         cache=options.cache,
         graph=to_record(subject.graph) if options.source.is_own else None,
         pace_s=paces,
         notes=notes.lines,
     )
+
+
+def _members(subject: Subject) -> list[Layer]:
+    """The layers that the captured program runs, in order."""
+    layers = subject.layers
+    return [layers[n.name] for n in marks.operations(subject.captured) if n.name in layers]
+
+
+def _to_run_alone(subject: Subject, options: Options) -> tuple[str, ...]:
+    """The stages that are worth a run of their own: none where there is but one."""
+    names = tuple(dict.fromkeys(str(layer.stage) for layer in _members(subject)))
+    return names if len(names) > 1 and options.full else ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What one pass op by op showed, and how long it warmed up: a GPU's first pass mostly loads libraries."""
+
+    peak: Peak | None
+    values: dict[fx.Node, Any]
+    warmed_s: float
+
+
+def _look(subject: Subject, apart: list[Cut], options: Options, notes: Notes) -> _Look:
+    feeds = [node for cut in apart for node in cut.feeds]
+    start = time.perf_counter()
+    seen = notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device, feeds))
+    most, values = seen or (None, {})
+    warms = options.mode == "eager" and subject.device.type == "cpu"
+    return _Look(most, values, time.perf_counter() - start if warms else 0.0)
 
 
 def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
@@ -109,7 +145,9 @@ class _Passes:
     plain: Pass
 
 
-def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options, notes: Notes) -> list[_Passes]:
+def _passes(
+    subject: Subject, clock: Clock, rule: Rule, options: Options, notes: Notes, warmed_s: float
+) -> list[_Passes]:
     plain = runner(subject, options.mode)
     marked = None
     if options.mode != "compiled":
@@ -130,7 +168,7 @@ def _passes(subject: Subject, clock: Clock, rule: Rule, options: Options, notes:
         flush()
         return _Passes(found, clock.timed(plain))
 
-    return rule.samples(run)
+    return rule.samples(run, warmed_s)
 
 
 def _settled(passes: list[_Passes]) -> tuple[list[_Passes], float]:
@@ -142,7 +180,8 @@ def _settled(passes: list[_Passes]) -> tuple[list[_Passes], float]:
     spans = [p.layers[0] for p in passes if p.layers is not None]
     if not spans:
         return passes, 0.0
-    cost = excess([median(of_one) for of_one in zip(*spans, strict=True)], median(p.plain.device_s for p in passes))
+    whole = median(p.plain.device_s for p in passes)
+    cost = median(excess(of_pass, whole) for of_pass in spans)
 
     def less(layers: tuple[list[float], list[float]] | None) -> tuple[list[float], list[float]] | None:
         return layers and ([max(0.0, seconds - cost) for seconds in layers[0]], layers[1])
@@ -166,29 +205,25 @@ def _layer_times(subject: Subject, runs: list[tuple[list[float], list[float]]]) 
 
 
 def _stage_times(
-    subject: Subject, layers: list[LayerTime], clock: Clock, rule: Rule, options: Options, notes: Notes
+    subject: Subject, layers: list[LayerTime], run_alone: Callable[[], dict[str, list[Pass]]], notes: Notes
 ) -> dict[str, StageTime]:
-    """Each stage's layers inside the network, and the stage alone where there are several."""
-    inside = subject.layers
-    members = [inside[n.name] for n in marks.operations(subject.captured) if n.name in inside]
-    names = tuple(dict.fromkeys(str(layer.stage) for layer in members))
-    alone: dict[str, list[Pass]] = {}
-    if len(names) > 1 and options.full:
-        alone = notes.attempt("stages alone", lambda: _alone(subject, names, clock, rule, options, notes)) or {}
+    """Each stage's layers inside the network, and the stage alone."""
+    members = _members(subject)
+    found = notes.attempt("stages alone", run_alone) or {}
     return {
         name: StageTime(
             layers_s=sum(timed.device_s.median for timed in layers if timed.stage == name),
-            device_s=_spread([p.device_s for p in alone.get(name, ())]),
-            wall_s=_spread([p.wall_s for p in alone.get(name, ())]),
+            device_s=_spread([p.device_s for p in found.get(name, ())]),
+            wall_s=_spread([p.wall_s for p in found.get(name, ())]),
             dispatches=sum(bool(subject.graph.problems(la)) for la in members if str(la.stage) == name),
             synchronisations=sum(bool(la.attr("sync")) for la in members if str(la.stage) == name),
         )
-        for name in names
+        for name in dict.fromkeys(str(layer.stage) for layer in members)
     }
 
 
 def _alone(
-    subject: Subject, names: tuple[str, ...], clock: Clock, rule: Rule, options: Options, notes: Notes
+    subject: Subject, apart: list[Cut], seen: _Look, clock: Clock, rule: Rule, options: Options, notes: Notes
 ) -> dict[str, list[Pass]]:
     flush = flusher(subject.device, options.cache)
 
@@ -197,8 +232,8 @@ def _alone(
         return rule.samples(lambda: (flush(), clock.timed(run))[1])
 
     found = {}
-    for name, part in zip(names, parts(subject, names), strict=True):
-        found[name] = notes.attempt(f"{name} alone", lambda part=part: passes(part)) or []  # type: ignore[misc]
+    for cut, part in zip(apart, parts(subject, apart, seen.values), strict=True):
+        found[cut.stage] = notes.attempt(f"{cut.stage} alone", lambda part=part: passes(part)) or []  # type: ignore[misc]
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mmsim.errors import InputError
-from mmsim.measure.parts import parts
+from mmsim.measure.parts import cuts, parts
 from mmsim.measure.programs import runner
 from mmsim.measure.rule import Rule
 from mmsim.measure.subject import Subject
@@ -26,7 +26,7 @@ def concurrent(subject: Subject, rule: Rule, mode: Mode) -> Concurrent:
     names = tuple(name for name in subject.graph.by_stage() if name.startswith("encoder:"))
     if len(names) < 2:
         raise InputError(f"this network has {len(names)} encoder", field="--streams")
-    programs = [runner(part, mode) for part in parts(subject, names)]
+    programs = [runner(part, mode) for part in parts(subject, cuts(subject, names))]
     streams: Sequence[Any] = [torch.cuda.Stream() for _ in programs]  # type: ignore[no-untyped-call]
 
     def together() -> float:
