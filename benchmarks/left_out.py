@@ -51,7 +51,7 @@ LEFT = (
           ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("validate.ZEROS", 0.5)),
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
     Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows_all"),
-         (("v100_pcie.cuda_share", 0.966), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
+         (("v100_pcie.cuda_share", 0.935), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
           ("library.CUDA.stride", library.AMPERE.stride)),
          (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
     Left("a100_pcie_40gb", False, "V100 and T4", ("rows_all",), (("a100_pcie_40gb.cuda_share", 0.995),),

@@ -22,8 +22,10 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
+from benchmarks.clocks import POINTWISE, clock_figures  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
+from benchmarks.published import published_figures  # noqa: E402
 from mmsim import files, gpu, validate  # noqa: E402
 from mmsim.arch import load  # noqa: E402
 from mmsim.arch.model import Arch  # noqa: E402
@@ -162,7 +164,14 @@ def page(figures: dict[str, Any]) -> str:
         ),
         worst="\n".join(_worst(r) for r in networks),
         ranks="\n".join(_rank(r) for r in kernels if r["spearman"] < 0.98),
+        clocks="\n".join(
+            _row(r["arch"], *(f"{r[op]:.2f}" for op in (*POINTWISE, "softmax", "ln"))) for r in figures["clocks"]
+        ),
         left_out="\n".join(_left_out(r, kernels, networks) for r in figures["left_out"]),
+        published="\n".join(_published(r) for r in figures["published"]),
+        published_mape=f"{np.mean([r['mape_percent'] for r in figures['published']]):.0f}",
+        published_median=f"{np.median([r['mape_percent'] for r in figures['published']]):.0f}",
+        series=len(figures["published"]),
         power="\n".join(
             _row(r["arch"], r["board"], r["kernel"], f"{r['model_w']:.0f}", f"{r['board_w']:.0f}",
                  f"{100 * (r['model_w'] / r['board_w'] - 1):+.0f}")
@@ -199,6 +208,14 @@ def _left_out(r: dict[str, Any], kernels: list[dict[str, Any]], networks: list[d
     )  # fmt: skip
 
 
+def _published(r: dict[str, Any]) -> str:
+    unit = "GB/s" if r["kernel"] == "stream" else "TFLOP/s"
+    return _row(
+        r["arch"], r["board"], f"{r['kernel']}, {r['dtype']}", r["rows"], f"{r['measured']:.4g} {unit}",
+        f"{r['predicted']:.4g}", f"{r['mape_percent']:.1f}", f"{r['bias_percent']:+.1f}", r["source"],
+    )  # fmt: skip
+
+
 def _row(*cells: object) -> str:
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
@@ -221,7 +238,8 @@ def main() -> None:
     figures = files.read_json(FIGURES) if FIGURES.exists() else {}
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
-        figures |= {"power": power_figures(), "paper": paper_figures()}
+        figures |= {"power": power_figures(), "paper": paper_figures(), "published": published_figures()}
+        figures |= {"clocks": clock_figures(arguments.measured)}
     if arguments.left_out:
         from benchmarks.left_out import all_left_out
 
