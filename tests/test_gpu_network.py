@@ -116,8 +116,8 @@ def test_input_copies_cross_pcie_but_not_a_jetson() -> None:
 def test_tf32_is_for_convolutions_by_default() -> None:
     graph = chain(64)
     arch = load("a100_sxm_80gb")
-    work = {t.layer.id: t.kernels[0].work for t in gpu.network(graph, arch).layers}
-    assert work[0] == "tensor.tfloat32" and work[4] == "float32"
+    work = {t.layer.id: {kernel.name[:8]: kernel.work for kernel in t.kernels} for t in gpu.network(graph, arch).layers}
+    assert work[0]["implicit"] == "tensor.tfloat32" and set(work[4].values()) == {"float32"}
     strict = gpu.network(graph, arch, "eager", gpu.Options(tf32_convolution=False))
     assert strict.layers[0].kernels[0].work == "float32"
 
