@@ -24,8 +24,9 @@ EVALUATIONS = 250
 GEFORCE_BOOST, GEFORCE_RATED = 1824 / 1545, 1824 / 1635
 """The clock at which TechPowerUp saw the RTX 2080 Ti Founders Edition run over the data sheet's boost of the reference
 board, and over that of the Founders Edition itself: what a GeForce board exceeds its own sheet by."""
-NODE_12NM_PJ = 29.0
-"""Picojoules of a float32 multiply-accumulate by rule: RTX 2080 Ti's 230 W above idle over its rate at 1824 MHz."""
+NODE_12NM_PJ = 21.1
+"""Picojoules of a float32 multiply-accumulate by rule: the 167 W that the RTX 2080 Ti's limit leaves its products, over
+its rate at 1824 MHz."""
 
 
 @dataclass(frozen=True)

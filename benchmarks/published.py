@@ -1,7 +1,8 @@
 """Rates that others published of GPUs without tables of these kernels, beside the model.
 
-`validation.py` runs it. `published.csv` holds the figures, each with its source; none served to set a constant, but for
-those that an architecture file or `mmsim/gpu/library.py` names.
+`validation.py` runs it. `published.csv` holds the figures, each with its source: a repository on GitHub, with the issue
+that reports it, or (rtferraz's) on Hugging Face. They are torch's or cuBLAS's products, repeated and timed together.
+None served to set a constant, but for those that an architecture file or `mmsim/gpu/library.py` names.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from functools import lru_cache
+import json
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def load(name_or_path: str | Path) -> Arch:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? Or" if near else f"known are {', '.join(known)}; or"
     raise InputError(f"unknown architecture {name!r}; {hint} give a path to a .yaml file")
+
+
+@cache
+def stated_errors() -> dict[str, str]:
+    """What is known of the errors of predictions on built-in GPUs: one line each, by architecture.
+
+    ``benchmarks/validation.py`` writes them; docs/validation.md has the rows behind them.
+    """
+    found: dict[str, str] = json.loads((resources.files("mmsim.arch_specs") / "errors.json").read_text("utf-8"))
+    return found
 
 
 def is_path(name: str) -> bool:
