@@ -129,6 +129,20 @@ def test_pytorchs_own_depthwise_kernel_is_bound_by_its_loads() -> None:
     assert (kernel.name, library.name) == ("native_depthwise", "depthwise")
 
 
+def test_large_depthwise_kernels_channels_last_are_grouped_products() -> None:
+    """7 x 7 has a kernel of its own; 9 x 9 of 192 channels is three products of 64 x 64 channels, full of zeros."""
+    where = machine(load("rtx_3090"))
+    sizes = (np.array(float(size)) for size in (64, 192, 192, 96 * 96, 96, 96))
+    shape = conv.Shape(*sizes, groups=192.0)
+    own, grouped = (
+        conv.convolution(where, replace(shape, taps=taps), "float16", channels_last=True)[0] for taps in (49.0, 81.0)
+    )
+    assert own.name == "depthwise" and grouped.name.startswith("implicit_gemm")
+    assert grouped.flops == 2 * 64 * 192 * 96 * 96 * 81
+    peak = where.device.tensor_share * fma_peak(where, "float16")
+    assert grouped.device_s > 64 * grouped.flops / 2 / peak
+
+
 REPLKNET = {
     16: (5.6, 11.0, 14.4, 17.6, 36.0, 57.2, 83.4, 133.5, 150.7, 171.4),
     32: (21.9, 34.1, 54.8, 76.1, 141.2, 230.5, 342.3, 557.8, 638.6, 734.8),
@@ -162,8 +176,9 @@ def test_tf32_convolution_is_faster_than_float32() -> None:
     where = machine(load("a100_sxm_80gb"))
     n, c, k, x, p = (np.array(v) for v in (32.0, 256.0, 256.0, 784.0, 28.0))
     shape = conv.Shape(n, c, k, x, p, p, taps=1.0)
-    (tf32,), (fp32,) = (conv.convolution(where, shape, dtype) for dtype in ("tfloat32", "float32"))
-    assert tf32.device_s < fp32.device_s / 2
+    tf32, fp32 = (conv.convolution(where, shape, dtype) for dtype in ("tfloat32", "float32"))
+    assert [kernel.name.split("_")[0] for kernel in tf32] == ["nchw", "nchw", "implicit"] and len(fp32) == 1
+    assert tf32[-1].device_s < fp32[0].device_s / 2
 
 
 def test_winograd_is_taken_where_it_wins() -> None:
@@ -213,11 +228,9 @@ def test_channels_first_half_precision_is_rearranged() -> None:
     where = machine(load("rtx_2080_ti"))
     n, c, k, x, p = (np.array(v) for v in (8.0, 64.0, 64.0, 3136.0, 56.0))
     shape = conv.Shape(n, c, k, x, p, p)
-    assert [kernel.name.split("_")[0] for kernel in conv.convolution(where, shape, "float16")] == [
-        "nchw",
-        "implicit",
-        "nhwc",
-    ]
+    found = conv.convolution(where, shape, "float16")
+    assert [kernel.name.split("_")[0] for kernel in found] == ["nchw", "nchw", "implicit"]  # input, weights
+    assert [kernel.l2_bytes for kernel in found[:2]] == [2 * 2 * 8 * 64 * 3136, 2 * 2 * 64 * 64 * 9]
     assert len(conv.convolution(where, shape, "float16", channels_last=True)) == 1
 
 

@@ -96,15 +96,6 @@ def test_wall_times_of_layers_add_up() -> None:
     assert time.kernel_s == pytest.approx(sum(t.kernel_s for t in time.layers))
 
 
-def test_energy_is_between_idling_and_the_boards_limit() -> None:
-    for name in ("rtx_2080_ti", "jetson_nano", "t4"):
-        arch = load(name)
-        time = gpu.network(chain(64), arch)
-        joules = sum(t.energy_j for t in time.layers)
-        power = arch.device.power  # type: ignore[union-attr]
-        assert power.idle_w * time.kernel_s < joules < power.limit_w * time.wall_s * 1.001
-
-
 def test_input_copies_cross_pcie_but_not_a_jetson() -> None:
     size = 8 * 64 * 28 * 28 * 4
     server, jetson = load("rtx_2080_ti"), load("jetson_nano")
@@ -116,8 +107,8 @@ def test_input_copies_cross_pcie_but_not_a_jetson() -> None:
 def test_tf32_is_for_convolutions_by_default() -> None:
     graph = chain(64)
     arch = load("a100_sxm_80gb")
-    work = {t.layer.id: t.kernels[0].work for t in gpu.network(graph, arch).layers}
-    assert work[0] == "tensor.tfloat32" and work[4] == "float32"
+    work = {t.layer.id: {kernel.name[:8]: kernel.work for kernel in t.kernels} for t in gpu.network(graph, arch).layers}
+    assert work[0]["implicit"] == "tensor.tfloat32" and set(work[4].values()) == {"float32"}
     strict = gpu.network(graph, arch, "eager", gpu.Options(tf32_convolution=False))
     assert strict.layers[0].kernels[0].work == "float32"
 

@@ -180,6 +180,8 @@ CASES = [
      0, 16 * 9, 4 * (64 + 16)),
     ("global average", layer(F + "adaptive_avg_pool2d", {"input": (2, 3, 8, 8)}, (2, 3, 1, 1), output_size=1), 0, 384,
      4 * 390),
+    ("window beyond its input", layer(F + "avg_pool2d", {"input": (2, 3, 7, 7)}, (2, 3, 1, 1), kernel_size=1280,
+     ceil_mode=True), 0, 294, 4 * 300),
     ("adaptive to its own size", layer(F + "adaptive_avg_pool2d", {"input": (2, 3, 7, 7)}, (2, 3, 7, 7)), 0, 294,
      4 * 588),
     # --- movement

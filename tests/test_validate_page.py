@@ -27,6 +27,25 @@ def test_the_page_is_written_from_the_committed_figures(validation: ModuleType) 
     assert validation.page(FIGURES) == (ROOT / "docs" / "validation.md").read_text()
 
 
+def test_what_run_prints_is_written_from_the_committed_figures(validation: ModuleType) -> None:
+    from mmsim.arch.load import stated_errors
+
+    assert stated_errors() == validation.stated(FIGURES)
+
+
+def test_the_committed_powers_are_todays() -> None:
+    """One row of each device and network, predicted again."""
+    import csv
+
+    from benchmarks import power
+
+    table = list(csv.DictReader((ROOT / "benchmarks" / "measured" / "power.csv").read_text().splitlines()))
+    chosen = {(row["arch"], row["network"]): number for number, row in enumerate(table)}
+    for number in chosen.values():
+        known = FIGURES["power"][number]
+        assert power.predicted(table[number]) == pytest.approx((known["predicted_w"], known["predicted_j"]))
+
+
 def test_the_committed_figures_are_todays(validation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """One table of kernels, one of networks and the paper's statements, predicted again."""
     monkeypatch.setattr(validation, "TABLES", [row for row in validation.TABLES if row[0] == "linear_fp32_t4"])
@@ -38,6 +57,21 @@ def test_the_committed_figures_are_todays(validation: ModuleType, monkeypatch: p
     errors, _ = validation.network_errors(entry, validation.MEASURED)
     (known,) = (row for row in FIGURES["networks"] if row["arch"] == "jetson_nano")
     assert errors == {key: pytest.approx(known[key]) for key in errors}
+
+
+def test_published_rates_and_the_clocks_of_tables_are_todays(validation: ModuleType) -> None:
+    for name, found in (
+        ("published", validation.published_figures()),
+        ("clocks", validation.clock_figures(validation.MEASURED)),
+    ):
+        assert found == [{key: pytest.approx(value) for key, value in row.items()} for row in FIGURES[name]]
+
+
+def test_equal_elements_take_equal_time_on_a_gpu_of_one_clock(validation: ModuleType) -> None:
+    """The V100's pointwise rows agree whatever their shape; the A100's disagree the more the more they compute."""
+    v100, _, a100 = FIGURES["clocks"]
+    assert all(abs(v100[op] - 1) < 0.01 for op in ("add", "div", "pow"))
+    assert 1.02 < a100["add"] < a100["div"] < a100["pow"]
 
 
 def test_a_fit_starts_where_the_constants_stand() -> None:

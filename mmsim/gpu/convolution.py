@@ -15,7 +15,7 @@ from mmsim.gpu.kernel import Kernel
 from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array
 from mmsim.gpu.machine import Machine
 from mmsim.gpu.products import Products, kernel_of, missing, products
-from mmsim.gpu.vector import Traffic, elementwise
+from mmsim.gpu.vector import Traffic, elementwise, lost
 from mmsim.layer import BITS
 
 
@@ -48,10 +48,10 @@ class Shape:
 
 _BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0, stride=0.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
-_WIDE_TILES = tuple(tile for tile in TENSOR.tiles if min(tile) >= 64)
+_TURING_TILES = ((256, 128), (128, 128), (256, 64))  # all that cuDNN's s884cudnn and s1688cudnn kernels are named after
 IMPLICIT = {
     "cuda": replace(_BASE, tiles=_TILES, overlap=1.4, perimeter=1.05, k_clocks=203.0, hides_output=True),
-    "turing": replace(TENSOR, tiles=_WIDE_TILES, splits=(1,), efficiency=0.59, stream=1.0, pads=True),
+    "turing": replace(TENSOR, tiles=_TURING_TILES, splits=(1,), efficiency=0.7, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
 }
@@ -134,6 +134,9 @@ def _stream(machine: Machine, read: Array, written: Array) -> Array:
 UNFUSED_NAME = "winograd_4x4"
 DEPTHWISE = 0.2  # share of the FP32 rate that cuDNN's depthwise kernels reach; they have no tiles to reuse
 CUDNN_TAPS = (1.0, 9.0, 25.0)  # kernels of 1 x 1, 3 x 3 and 5 x 5: PyTorch gives them to cuDNN in half precision
+MOST_TAPS, GROUPS_OF_A_TILE = 49.0, 64.0
+"""cuDNN's channels-last depthwise kernels stand for 3 x 3, 5 x 5 and 7 x 7 (`conv2d_c1_k1_nhwc_kernel_specialized`);
+beyond, it takes its grouped product, a tile of which holds 64 channels and, depthwise, zeros but for its diagonal."""
 LOADS, START = 2.24, 18.0
 """PyTorch's own depthwise kernel: every tap of a point loads an input and a weight through L1, four bytes a lane at
 most, and each point costs some taps' worth of index arithmetic. Set on table 1 of RepLKNet, layers of 3 x 3 to
@@ -145,10 +148,12 @@ def convolution(
     machine: Machine, shape: Shape, dtype: str, *, cold: tuple[float, float, float] = (0.0, 1.0, 0.0),
     three_by_three: bool = False, channels_last: bool = False, unfused_host_s: float = 0.0,
 ) -> tuple[Kernel, ...]:  # fmt: skip
-    """The kernels of one convolution, scalars in `shape`: the fastest algorithm, and layout changes around it.
+    """The kernels of one convolution, scalars in `shape`: the fastest algorithm, and layout changes before it.
 
-    `three_by_three` says that Winograd applies: 3 x 3, stride 1, no groups. Tensor cores want
-    channels last, so that a channels-first tensor is rearranged before and after. `unfused_host_s` is what
+    `three_by_three` says that Winograd applies: 3 x 3, stride 1, no groups. Tensor cores want channels last, so that
+    a channels-first input and its weights are rearranged; the output is written channels first by the kernel itself
+    (cuDNN's ``nhwc2nchw`` and ``nhwckrsc_nchw``; traces count two `nchwToNhwcKernel` to each such convolution, and
+    kernels that need a third one behind them lose where cuDNN's benchmark chooses). `unfused_host_s` is what
     several kernels cost beyond one where nothing runs meanwhile: cuDNN's benchmark times whole calls.
     """
     word = BITS[dtype] / 8
@@ -156,11 +161,18 @@ def convolution(
     macs = float(shape.outputs * shape.out_channels * shape.in_channels / shape.groups) * shape.taps
     if shape.groups > 1 and shape.in_channels == shape.groups:
         moved = Traffic(inputs + weights, outputs, cold[0], cold[2])
-        cudnn = channels_last or (word == 2 and shape.taps in CUDNN_TAPS)
-        return ((_depthwise if cudnn else _native_depthwise)(machine, shape, dtype, macs, moved),)
+        if not channels_last and not (word == 2 and shape.taps in CUDNN_TAPS):
+            return (_native_depthwise(machine, shape, dtype, macs, moved),)
+        if shape.taps <= MOST_TAPS:
+            return (_depthwise(machine, shape, dtype, macs, moved),)
+        shape = replace(shape, groups=np.ceil(shape.groups / GROUPS_OF_A_TILE))
+    before: tuple[Kernel, ...] = ()
+    if machine.has_tensor(dtype) and not channels_last:
+        before = _rearrange(machine, inputs, cold[0], word), _rearrange(machine, weights, cold[1], word)
+        resident = machine.device.l2_resident_bytes
+        cold = (lost(inputs, resident), lost(weights, resident), cold[2])
     arrays = tuple(np.array(float(x)) for x in cold)
     chosen, name = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2])), "implicit_gemm"
-    tensor = machine.has_tensor(dtype)
     if three_by_three and dtype == "float32":
         one = fused_winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
         if one.seconds < chosen.seconds:
@@ -168,16 +180,12 @@ def convolution(
         several = winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
         if several.seconds + unfused_host_s < chosen.seconds:
             chosen, name = several, UNFUSED_NAME
-    kernel = kernel_of(chosen, machine, dtype, name=name, kind="Conv", flops=2 * macs)
-    if not tensor or channels_last or (machine.device.compute_capability >= 8 and dtype == "tfloat32"):
-        return (kernel,)
-    before = _layout(machine, inputs, word, cold[0], 0.0, "nchw_to_nhwc")
-    after = _layout(machine, outputs, word, 0.0, cold[2], "nhwc_to_nchw")
-    return before, kernel, after
+    return (*before, kernel_of(chosen, machine, dtype, name=name, kind="Conv", flops=2 * macs))
 
 
-def _layout(machine: Machine, size: float, word: float, cold_read: float, cold_write: float, name: str) -> Kernel:
-    return elementwise(machine, size / word, Traffic(size, size, cold_read, cold_write), name=name, kind="Other")
+def _rearrange(machine: Machine, size: float, cold: float, word: float) -> Kernel:
+    traffic = Traffic(size, size, cold, lost(size, machine.device.l2_resident_bytes))
+    return elementwise(machine, size / word, traffic, name="nchw_to_nhwc", kind="Other")
 
 
 def _depthwise(machine: Machine, shape: Shape, dtype: str, macs: float, traffic: Traffic) -> Kernel:

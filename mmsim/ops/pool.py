@@ -20,9 +20,19 @@ def pool(layer: Layer) -> Problems:
     """max_pool, avg_pool, lp_pool 1d/2d/3d, with or without indices."""
     rank = _rank(layer)
     kernel = _lengths(layer.attr("kernel_size"), rank)
+    padding = integers(layer.attr("padding", 0), rank)
+    sizes = first(layer).shape[-rank:]
+    kernel = tuple(_met(*axis) for axis in zip(kernel, sizes, padding, strict=True))
     stride = layer.attr("stride")
     steps = _steps(kernel, layer) if stride in (None, ()) else _steps(_lengths(stride, rank), layer)
     return windows(layer, kernel=kernel, stride=steps, dilation=integers(layer.attr("dilation"), rank))
+
+
+def _met(window: Size, size: Size, padding: int) -> Size:
+    """The part of a window that meets the input: all of it unless it is larger (``ceil_mode``)."""
+    if isinstance(window, int) and isinstance(size, int) and window > size + 2 * padding:
+        return size
+    return window
 
 
 def _lengths(value: Attr, rank: int) -> tuple[Size, ...]:
