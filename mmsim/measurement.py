@@ -246,10 +246,6 @@ LONGEST_S, LARGEST_BATCH, LARGEST = 1e7, 2**31, 2**63
 
 def _check(measured: Measurement) -> None:
     """What types cannot say."""
-    parts = {name: value for name, value in msgspec.to_builtins(measured).items() if name != "graph"}
-    for where, number in _numbers(parts):
-        if not 0 <= number < LARGEST:
-            raise InputError("no figure of a measurement is negative or so large", field=where)
     for where, figure in _figures(measured):
         ordered = 0 <= figure.least <= figure.p25 <= figure.median <= figure.p75 < LONGEST_S
         if not ordered or figure.runs < 1:
@@ -272,6 +268,10 @@ def _check(measured: Measurement) -> None:
         names.add(layer.name)
         if layer.stage not in measured.stages:
             raise InputError(f"{layer.stage!r} is not among the stages", field=f"layers.{index}.stage")
+    parts = {name: value for name, value in msgspec.to_builtins(measured).items() if name != "graph"}
+    for where, number in _numbers(parts):
+        if not 0 <= number < LARGEST:
+            raise InputError("no figure of a measurement is negative or so large", field=where)
 
 
 def dump(measurement: Measurement, path: str | Path) -> Path:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import fx, nn
 
 from mmsim import cli, measurement
+from mmsim.cli.measured import tables
 from mmsim.errors import InputError
 from mmsim.measure import counters, energy, machine, memory, programs, session, subject, sweep
 from mmsim.measure.clock import CudaClock, Pass, excess
@@ -229,6 +230,12 @@ def test_in_a_graph_layers_are_timed_by_the_events_in_it(gpu: fake_cuda.Machine)
     assert found.mark_s == pytest.approx(8e-6) and found.overhead == pytest.approx(0)
     assert [layer.device_s.median for layer in found.layers] == pytest.approx([2e-6] * 5)
     assert found.host_s.median == 0.0
+
+
+def test_what_marks_added_is_said(gpu: fake_cuda.Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five marks of 8 us on a pass of 10 us."""
+    tables(measured(two_encoders(), mode="graph"))
+    assert "(+0.0 %, +400 % before 8 us a mark were taken off)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_noisy_pass_does_not_make_the_layers_longer_than_the_whole() -> None:
