@@ -22,6 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
+from benchmarks import elsewhere  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
 from mmsim import files, gpu, validate  # noqa: E402
@@ -162,6 +163,8 @@ def page(figures: dict[str, Any]) -> str:
         ),
         worst="\n".join(_worst(r) for r in networks),
         ranks="\n".join(_rank(r) for r in kernels if r["spearman"] < 0.98),
+        elsewhere="\n".join(_elsewhere(figures["elsewhere"])),
+        elsewhere_sums="\n".join(_sums(figures["elsewhere"])),
         left_out="\n".join(_left_out(r, kernels, networks) for r in figures["left_out"]),
         power="\n".join(
             _row(r["arch"], r["board"], r["kernel"], f"{r['model_w']:.0f}", f"{r['board_w']:.0f}",
@@ -185,6 +188,35 @@ def _rank(r: dict[str, Any]) -> str:
     return _row(
         r["op"], r["arch"], f"{r['spearman']:.3f}", f"{100 * r['at_floor']:.0f} %", f"{r['spearman_above_floor']:.3f}"
     )
+
+
+def _elsewhere(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each network and format, the GPUs' errors in it: of one sample, and of more."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for r in rows:
+        source = r["source"].split("/")[4]
+        groups.setdefault((source, r["network"], r["precision"]), []).append(r)
+    return [
+        _row(*key, *(", ".join(_one(r) for r in group if (r["batch"] == "1") == single) for single in (True, False)))
+        for key, group in groups.items()
+    ]
+
+
+def _one(r: dict[str, Any]) -> str:
+    batch = "" if r["batch"] == "1" else f" x {r['batch']}"
+    return f"{r['gpu'].split()[0]}{batch} {100 * (r['predicted_s'] / r['measured_s'] - 1):+.0f}"
+
+
+def _sums(rows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for name, chosen in (("one sample", True), ("more", False)):
+        for gpu_ in sorted({r["gpu"].split()[0] for r in rows}):
+            pairs = [
+                Pair(r["network"], r["measured_s"], r["predicted_s"])
+                for r in rows if (r["batch"] == "1") == chosen and r["gpu"].split()[0] == gpu_
+            ]  # fmt: skip
+            found.append(_row(name, gpu_, len(pairs), *_errors(asdict(validate.errors(pairs)))))
+    return found
 
 
 def _left_out(r: dict[str, Any], kernels: list[dict[str, Any]], networks: list[dict[str, Any]]) -> str:
@@ -221,7 +253,7 @@ def main() -> None:
     figures = files.read_json(FIGURES) if FIGURES.exists() else {}
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
-        figures |= {"power": power_figures(), "paper": paper_figures()}
+        figures |= {"power": power_figures(), "paper": paper_figures(), "elsewhere": elsewhere.figures()}
     if arguments.left_out:
         from benchmarks.left_out import all_left_out
 
