@@ -80,7 +80,8 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
                 lowered[same] = lower(layer, problems, site)
             found = lowered[same]
         residency.touch(layer)
-        layouts.see(layer, pointwise=bool(problems) and all(p.family == "elementwise" for p in problems))
+        pointwise = bool(problems) and all(p.family == "elementwise" for p in problems)
+        layouts.see(layer, pointwise=pointwise, copied=bool(problems))
         host_s = _host_units(layer, found) * server.pipelined_dispatch_s if mode == "eager" else 0.0
         dispatched += host_s
         before = end
