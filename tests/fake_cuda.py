@@ -114,10 +114,11 @@ def install(patch: pytest.MonkeyPatch) -> Machine:
     machine = Event.machine = Machine()
 
     @contextmanager
-    def graph(captured: Graph) -> Iterator[None]:
+    def graph(captured: Graph, stream: Stream) -> Iterator[None]:
         machine.synchronize()
         assert machine.warmed, "what is captured must have run on a side stream"
-        before, machine.stream, machine.capturing = machine.stream, Stream(), captured
+        assert stream is not machine.default, "a capture on the default stream"
+        before, machine.stream, machine.capturing = machine.stream, stream, captured
         captured.broken = machine.refuses
         try:
             with Capturing():

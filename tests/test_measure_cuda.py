@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +21,9 @@ from torch import fx, nn
 
 from mmsim import cli, measurement
 from mmsim.errors import InputError
-from mmsim.measure import counters, energy, machine, programs, session, subject, sweep
+from mmsim.measure import counters, energy, machine, memory, programs, session, subject, sweep
 from mmsim.measure.clock import CudaClock, Pass, excess
-from mmsim.measure.details import detailed
+from mmsim.measure.details import detailed, warned
 from mmsim.measure.kernels import profile
 from mmsim.measure.rule import Rule
 from mmsim.measure.session import Options, measure
@@ -28,6 +31,7 @@ from mmsim.measure.subject import Subject, prepare, subject_of
 from mmsim.measurement import Measurement, Source
 from mmsim.workloads import names
 from tests import fake_cuda
+from tests.test_measure_validate import as_predicted
 
 CUDA, META = torch.device("cuda"), torch.device("meta")
 QUICK = Rule(repeats=3, least_runs=2, warmup_runs=1, warmup_s=0.0, budget_s=1.0)
@@ -101,15 +105,16 @@ def test_a_device_named_as_text_stays() -> None:
 # --- clocks and programs -------------------------------------------------------------------------
 
 
-def test_a_mark_costs_an_operation_nothing(gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events 10 us apart: 10 us from an operation's beginning to its end hold one event, as do those of a mark."""
+def test_an_operation_is_what_lies_between_its_two_events(
+    gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every look at the clock takes 10 us: two by an event of the host's own, and one by the event itself."""
     clock, ticks = CudaClock(), iter(range(1000))
     monkeypatch.setattr(fake_cuda.time, "perf_counter", lambda: next(ticks) * 1e-5)
     for index in (-1, 0, 1):
         clock.mark(index)
     device, host = clock.finish()
-    assert len(device) == len(host) == 2
-    assert device == [pytest.approx(2e-5)] * 2  # two readings of the host's own clock between the marks
+    assert device == [pytest.approx(3e-5)] * 2 and len(host) == 2
 
 
 def test_events_are_used_again_in_the_next_pass(gpu: fake_cuda.Machine) -> None:
@@ -119,6 +124,32 @@ def test_events_are_used_again_in_the_next_pass(gpu: fake_cuda.Machine) -> None:
             clock.mark(index)
         assert len(clock.finish()[0]) == length
     assert len(clock._events) == 6
+
+
+def test_what_libraries_keep_is_no_memory_of_the_network(
+    gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuBLAS takes a workspace in the first pass and keeps it; intermediates take 100 bytes in each."""
+    held = [0]
+    network = two_encoders()
+
+    def forward(*_: Any) -> None:
+        held[0] = 32 << 20
+
+    monkeypatch.setattr(network.captured, "forward", forward)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: held[0])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: held[0] + 100)
+    assert memory.peak(network.captured, network.inputs, CUDA)[0].intermediates_bytes == 100
+
+
+def test_what_pytorch_warns_of_stands_in_the_notes_once() -> None:
+    def measure() -> Measurement:
+        for _ in range(3):
+            warnings.warn("RNN module weights are\nnot contiguous", UserWarning, stacklevel=1)
+        return sound
+
+    sound = as_predicted(notes=["first"])
+    assert warned(measure).notes == ["first", "PyTorch warns: RNN module weights are not contiguous"]
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.floats(0, 30))
@@ -192,10 +223,20 @@ def test_one_measurement_has_every_part(gpu: fake_cuda.Machine, tmp_path: Path, 
 
 
 def test_in_a_graph_layers_are_timed_by_the_events_in_it(gpu: fake_cuda.Machine) -> None:
-    """A replay puts events 10 us apart: one event's worth is taken off each span of one event's worth."""
+    """A replay puts events 10 us apart: the whole lies between two, and so does each of five layers: 8 us too long."""
     found = measured(two_encoders(), mode="graph")
-    assert [layer.device_s.median for layer in found.layers] == pytest.approx([0.0] * 5, abs=1e-9)
+    assert found.device_s.median == pytest.approx(10e-6) and found.wall_s.median > 10e-6
+    assert found.mark_s == pytest.approx(8e-6) and found.overhead == pytest.approx(0)
+    assert [layer.device_s.median for layer in found.layers] == pytest.approx([2e-6] * 5)
     assert found.host_s.median == 0.0
+
+
+def test_a_noisy_pass_does_not_make_the_layers_longer_than_the_whole() -> None:
+    """Another layer takes 9 us too long in each pass: no median of one layer shows it, every sum does."""
+    spans = [[19e-6 if layer == noisy else 10e-6 for layer in range(3)] for noisy in range(3)]
+    settled, mark_s = session._settled([session._Passes((of_pass, [0.0] * 3), Pass(30e-6, 31e-6)) for of_pass in spans])
+    assert mark_s == pytest.approx(3e-6)
+    assert [sum(p.layers[0]) for p in settled if p.layers] == pytest.approx([30e-6] * 3)
 
 
 def test_without_events_in_a_graph_the_kernels_stand_for_the_layers(
@@ -267,6 +308,17 @@ def test_without_nvml_the_driver_is_asked_by_its_tool(gpu: fake_cuda.Machine, mo
     assert (found.driver, found.clocks_mhz, found.power_limit_w) == ("580.159.04", {"sm": 345, "memory": 3201}, 700)
     monkeypatch.setattr(table, "stdout", "[N/A]\n")
     assert machine.describe(CUDA).driver is None
+
+
+def test_a_network_that_does_not_fit_is_one_line(
+    gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu.full = True
+    monkeypatch.setattr(sys, "argv", ["mmsim", "measure", "vision_touch", "--device", "cuda", "--mode", "graph"])
+    assert cli._run() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("mmsim: vision_touch: does not run on cuda: OutOfMemoryError: CUDA out of memory. Tried")
+    assert error.count("\n") == 1
 
 
 # --- sweeps --------------------------------------------------------------------------------------
@@ -378,18 +430,46 @@ def test_ncu_is_asked_again_without_metrics_that_it_lacks(monkeypatch: pytest.Mo
     lacking = "smsp__warp_issue_stalled_membar_per_warp_active.pct"
     asked: list[list[str]] = []
 
-    def run(command: list[str], **_: Any) -> Any:
-        asked.append(command)
-        metrics = command[command.index("--metrics") + 1].split(",")
+    def ncu(request: Any, metrics: list[str], within_s: float) -> str:
+        asked.append(metrics)
         if lacking in metrics:
-            return SimpleNamespace(stdout="", stderr=f"==ERROR== Failed to find metric {lacking}\n")
-        return SimpleNamespace(stdout=table([[("1", "5")]] * 3, metrics), stderr="")
+            return f"==ERROR== Failed to find metric {lacking}\n"
+        return table([[("1", "5")]] * 3, metrics)
 
     monkeypatch.setattr(counters.shutil, "which", lambda name: "/usr/bin/ncu")
-    monkeypatch.setattr(counters.subprocess, "run", run)
+    monkeypatch.setattr(counters, "_ncu", ncu)
     found = counters.counters(Source("av_mnist"), 1, "float32", WANTED)
     assert len(asked) == 2 and "stall_Sync" not in found["head"] and found["head"]["stall_Mem"] == pytest.approx(5)
-    assert "--clock-control" in asked[0] and json.loads(asked[0][-1])["source"]["network"] == "av_mnist"
+
+
+@pytest.fixture
+def ncu_that(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """A script of that name, first on the path."""
+
+    def install(script: str) -> None:
+        (tmp_path / "ncu").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "ncu").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return install
+
+
+def test_ncu_is_called_with_the_clocks_left_alone(ncu_that: Callable[[str], None]) -> None:
+    ncu_that('for word in "$@"; do echo "$word"; done; printf "\\377" >&2')
+    words = counters._ncu({"batch": 1}, ["a", "b"], 10.0).splitlines()
+    assert words[words.index("--clock-control") + 1] == words[words.index("--cache-control") + 1] == "none"
+    assert words[words.index("--metrics") + 1] == "a,b" and json.loads(words[-2]) == {"batch": 1}
+
+
+def test_with_ncu_ends_the_program_that_it_watches(ncu_that: Callable[[str], None], tmp_path: Path) -> None:
+    """It holds the pipe, and would go on using the GPU."""
+    ncu_that(f"sleep 60 & echo $! > {tmp_path}/pid; wait")
+    start = time.monotonic()
+    with pytest.raises(InputError, match="ncu took more than 1 s"):
+        counters._ncu({}, ["a"], 1.0)
+    assert time.monotonic() - start < 10
+    watched = Path("/proc") / (tmp_path / "pid").read_text().strip() / "stat"
+    assert not watched.exists() or watched.read_text().split()[2] == "Z"
 
 
 def test_equal_layers_of_a_stage_are_profiled_once() -> None:

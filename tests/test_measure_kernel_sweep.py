@@ -12,6 +12,7 @@ import torch
 
 from mmsim import cli, validate
 from mmsim.arch import load
+from mmsim.errors import InputError
 from mmsim.kernel_table import ROTATION
 from mmsim.measure import kernel_sweep
 from mmsim.measure.kernel_sweep import KINDS, Kernel, kernels, sweep
@@ -104,6 +105,37 @@ def test_a_row_that_fails_leaves_the_others(tmp_path: Path, monkeypatch: pytest.
     found = sweep(tmp_path, CPU, ["fp32"], ["eager"], rows=3)
     assert len((tmp_path / "bmm_fp32_eager.csv").read_text().splitlines()) == 3  # names, and two rows
     assert list(found.failed.values()) == ["OutOfMemoryError: CUDA out of memory."]
+
+
+def test_a_table_without_a_row_is_not_written_and_measured_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_sweep, "OPS", ("bmm",))
+    monkeypatch.setattr(kernel_sweep, "TIMES", 5)
+    with monkeypatch.context() as patch:
+
+        def fails(*_: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        patch.setattr(torch, "bmm", fails)
+        found = sweep(tmp_path, CPU, ["fp32"], ["eager"], rows=2)
+        assert len(found.failed) == 2 and found.measured == [] and list(tmp_path.iterdir()) == []
+    assert sweep(tmp_path, CPU, ["fp32"], ["eager"], rows=2).measured == ["bmm_fp32_eager.csv"]
+
+
+def test_a_gpu_that_fails_for_good_ends_the_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cuda.install(monkeypatch)
+
+    def lost(*_: Any) -> Any:
+        monkeypatch.setattr(torch.cuda, "synchronize", lost)
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(torch, "bmm", lost)
+    monkeypatch.setattr(kernel_sweep, "OPS", ("bmm",))
+    monkeypatch.setitem(kernel_sweep.MOST_MACS, "cuda", 1e6)
+    with pytest.raises(InputError, match=r"the GPU fails since bmm_fp32_eager\.csv \d+ .*: RuntimeError: CUDA error"):
+        sweep(tmp_path, torch.device("cuda"), ["fp32"], ["eager"], rows=3)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ from mmsim.measure.rule import Rule
 from mmsim.measure.session import Options, measure
 from mmsim.measure.subject import prepare
 from mmsim.measure.sweep import Planned
-from mmsim.measurement import Measurement, load
+from mmsim.measurement import Machine, Measurement, dump, load
 
 PLANNED = sweep.plan(("av_mnist",), (40, 1), ("float32",), ("eager",))
 QUICK = Rule(repeats=2, least_runs=1, warmup_runs=1, warmup_s=0.0, budget_s=0.1)
@@ -25,7 +27,8 @@ QUICK = Rule(repeats=2, least_runs=1, warmup_runs=1, warmup_s=0.0, budget_s=0.1)
 def toy(planned: Planned) -> Measurement:
     module = torch.nn.Linear(4, 4)
     subject = prepare(module, {"input": torch.randn(2, 4)}, {"": "head"}, "float32", torch.device("cpu"))
-    return measure(subject, QUICK, Options(planned.batch, planned.dtype, planned.source))
+    found = measure(subject, QUICK, Options(planned.batch, planned.dtype, planned.source))
+    return msgspec.structs.replace(found, workload=planned.source.network)
 
 
 def test_the_plan_holds_every_variant_once_the_papers_own_first() -> None:
@@ -55,7 +58,7 @@ def test_an_interrupted_sweep_resumes(tmp_path: Path) -> None:
     outcome = sweep.run(PLANNED[:6], tmp_path, toy)
     assert outcome.stood == [calls[0], calls[2]]
     assert len(outcome.measured) == 4 and calls[1] in outcome.measured
-    assert all(load(path).workload == "" for path in tmp_path.iterdir())
+    assert all(load(path).workload == "av_mnist" for path in tmp_path.iterdir())
 
 
 def test_a_sweep_with_no_time_begins_nothing_and_says_what_is_left(tmp_path: Path) -> None:
@@ -78,6 +81,39 @@ def test_what_does_not_fit_is_reported_and_the_rest_goes_on(tmp_path: Path) -> N
     ]  # fmt: skip
     assert outcome.measured == [PLANNED[3].file]
     assert json.loads((tmp_path / sweep.FAILED).read_text()) == outcome.failed
+
+
+def test_what_does_not_fit_in_a_graph_may_fit_op_by_op(tmp_path: Path) -> None:
+    planned = sweep.plan(("av_mnist",), (1, 40), ("float32",), ("eager", "graph"))[:4]
+    assert [(p.batch, p.mode) for p in planned] == [(1, "eager"), (1, "graph"), (40, "eager"), (40, "graph")]
+
+    def crowded(one: Planned) -> Measurement:
+        if one.mode == "graph":
+            raise RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later")
+        return toy(one)
+
+    outcome = sweep.run(planned, tmp_path, crowded)
+    assert outcome.measured == [planned[0].file, planned[2].file]
+    assert outcome.failed[planned[1].file].startswith("out of memory: CUDA error")
+    assert outcome.failed[planned[3].file] == f"out of memory: {planned[1].file} does not fit either"
+
+
+@pytest.mark.parametrize("changes", [{"batch": 3}, {"workload": "mustard"}, {"machine": Machine("cuda", "H200")}])
+def test_a_file_of_something_else_is_neither_taken_nor_written_over(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = tmp_path / PLANNED[1].file
+    dump(msgspec.structs.replace(toy(PLANNED[1]), **changes), path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"is a measurement of .*, not of av_mnist 40 float32 eager cpu: take another"):
+        sweep.run(PLANNED[:3], tmp_path, toy)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a.json": 3}', '{"a.json"', "\x00"])
+def test_a_damaged_list_of_what_failed_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / sweep.FAILED).write_text(content)
+    with pytest.raises(InputError, match=r"failed\.json") as caught:
+        sweep.run(PLANNED[:1], tmp_path, toy)
+    assert "\n" not in str(caught.value)
 
 
 def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -85,6 +85,7 @@ def command(
     from mmsim.cli.measured import tables
     from mmsim.measure.built import Built
     from mmsim.measure.machine import use_threads
+    from mmsim.measure.rule import reason
     from mmsim.measurement import to_record
 
     use_threads(threads or (1 if how["device"] == "cpu" else None))
@@ -102,7 +103,10 @@ def command(
             raise InputError("only one, unless with --all", field=option)
     if not source.spec:
         raise InputError("give a network or --all")
-    measured = _measured(source.recorded(), batches[0], dtypes[0], modes[0], Built(), **how)
+    try:
+        measured = _measured(source.recorded(), batches[0], dtypes[0], modes[0], Built(), **how)
+    except (RuntimeError, MemoryError) as error:  # of torch and CUDA, as where memory is short
+        raise InputError(f"does not run on {how['device']}: {reason(error)}", file=source.spec) from error
     answer(to_record(measured), lambda: tables(measured), as_json=as_json, output=output)
 
 
@@ -110,7 +114,7 @@ def _measured(
     what: Measured, batch: int, dtype: str, mode: Mode, built: Built, *, device: str, repeats: int, seconds: float,
     cache: Any, streams: bool, counters: bool, full: bool = True,
 ) -> Measurement:  # fmt: skip
-    from mmsim.measure.details import check, detailed
+    from mmsim.measure.details import check, detailed, warned
     from mmsim.measure.machine import device_of
     from mmsim.measure.rule import Rule
     from mmsim.measure.session import Options, measure
@@ -119,7 +123,7 @@ def _measured(
     options = Options(batch, dtype, what, line, mode, cache, full=full, streams=streams, counted=counters)
     check(where, options)
     subject, rule = built.subject(what, batch, dtype, where), Rule(repeats=repeats, budget_s=seconds)
-    return detailed(subject, measure(subject, rule, options), rule, options)
+    return warned(lambda: detailed(subject, measure(subject, rule, options), rule, options))
 
 
 def _sweep(
@@ -144,7 +148,7 @@ def _sweep(
         return _measured(p.source, p.batch, p.dtype, p.mode, built, **more, **how)
 
     with progress.bar("measuring", len(planned)) as step:
-        outcome = sweep.run(planned, folder, one, step, inf if within is None else within)
+        outcome = sweep.run(planned, folder, one, step, inf if within is None else within, how["device"])
     _show(outcome, as_json)
 
 

@@ -6,7 +6,9 @@ import gc
 
 import torch
 
+from mmsim.errors import InputError
 from mmsim.measure.kernels import profile
+from mmsim.measure.rule import reason
 from mmsim.measure.subject import Subject, subject_of
 from mmsim.measurement import Source
 
@@ -35,3 +37,11 @@ def release() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
+
+
+def recovered(failed: str) -> None:
+    """Give back memory after a failure. Raises `InputError` when the GPU no longer answers: all would fail alike."""
+    try:
+        release()
+    except RuntimeError as error:
+        raise InputError(f"the GPU fails since {failed}: {reason(error)}; the same command goes on after it") from None

@@ -73,10 +73,10 @@ class CpuClock:
 class CudaClock:
     """CUDA events for the device, the host's own clock for dispatch.
 
-    A mark is two events: the operation before it ends at the first, the one after it begins at the second.
-    What lies between the two is what an event takes, and is taken off each operation, that holds one as well.
-    While the device keeps up with the host, an operation's time holds the wait for the host; the kernels' own
-    times are those of `mmsim.measure.kernels`.
+    A mark is two events: the operation before it ends at the first, the one after it begins at the second. What a
+    mark adds to each operation (an event of the device's time, or of the host's where the device waits for it) no event
+    can tell: `excess` finds it from the passes without marks. While the device keeps up with the host, an operation's
+    time holds the wait for the host; the kernels' own times are those of `mmsim.measure.kernels`.
 
     Events are `external`: captured into a CUDA graph they become nodes of it, and each replay records them anew.
     """
@@ -93,7 +93,7 @@ class CudaClock:
         if index < 0:
             self._stream, self._times = torch.cuda.current_stream(), []
         if index + 1 == len(self._events):
-            self._events.append((_event(external=True), _event(external=True)))
+            self._events.append((cuda_event(external=True), cuda_event(external=True)))
         first, second = self._events[index + 1]
         first.record(self._stream)
         second.record(self._stream)
@@ -102,23 +102,38 @@ class CudaClock:
     def finish(self) -> tuple[list[float], list[float]]:
         torch.cuda.synchronize()
         marks = self._events[: len(self._times)]
-        own = median(first.elapsed_time(second) for first, second in marks)
-        spans = [before[1].elapsed_time(after[0]) - own for before, after in pairwise(marks)]
+        spans = [before[1].elapsed_time(after[0]) * 1e-3 for before, after in pairwise(marks)]
         host = [after[0] - before[1] for before, after in pairwise(self._times)]
-        return [max(0.0, span) * 1e-3 for span in spans], host
+        return spans, host
 
     def timed(self, run: Callable[[], Any]) -> Pass:
-        before, after = _event(), _event()
+        before, after = cuda_event(), cuda_event()
         torch.cuda.synchronize()
         start = time.perf_counter()
         before.record()
         run()
         after.record()
         torch.cuda.synchronize()
-        return Pass(before.elapsed_time(after) * 1e-3, time.perf_counter() - start)
+        wall_s = time.perf_counter() - start
+        first, last = run.ends if isinstance(run, Replay) else (before, after)
+        return Pass(first.elapsed_time(last) * 1e-3, wall_s)
 
 
-def _event(*, external: bool = False) -> torch.cuda.Event:
+@dataclass(frozen=True)
+class Replay:
+    """A CUDA graph to launch, whose first and last nodes are the events `ends`.
+
+    Between those the device waits for nothing; events around the launch would time the launch too, some 10 us.
+    """
+
+    launch: Callable[[], None]
+    ends: tuple[torch.cuda.Event, torch.cuda.Event]
+
+    def __call__(self) -> None:
+        self.launch()
+
+
+def cuda_event(*, external: bool = False) -> torch.cuda.Event:
     return torch.cuda.Event(enable_timing=True, external=external)  # type: ignore[no-untyped-call]
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -146,8 +148,13 @@ def _ncu(request: Mapping[str, Any], metrics: Sequence[str], within_s: float) ->
         "--clock-control", "none", "--cache-control", "none", "--metrics", ",".join(metrics),
         sys.executable, "-m", "mmsim.measure.one_pass", json.dumps(request),
     ]  # fmt: skip
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=within_s)
-    except subprocess.TimeoutExpired:
-        raise InputError(f"ncu took more than {within_s:.0f} s", field="--counters") from None
-    return done.stdout + done.stderr
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+    ) as process:
+        try:
+            return "".join(process.communicate(timeout=max(1.0, within_s)))
+        except BaseException as error:  # with it ends what it watches, which would work on
+            os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise InputError(f"ncu took more than {within_s:.0f} s", field="--counters") from None
+            raise

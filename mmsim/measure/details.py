@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import warnings
+from collections.abc import Callable
 
 import msgspec
 import torch
 
 from mmsim.errors import InputError
+from mmsim.measure.built import release
 from mmsim.measure.counters import counters, samples
 from mmsim.measure.energy import energy
 from mmsim.measure.kernels import profile
@@ -55,6 +58,7 @@ def detailed(subject: Subject, measured: Measurement, rule: Rule, options: Optio
     found = None
     if options.counted:
         wanted = samples(network.captured, network.graph)
+        release()  # ncu watches another process, which needs memory of its own
         found = notes.attempt("counters", lambda: counters(options.source, options.batch, options.dtype, wanted))
     stages = {name: _with_kernels(subject, name, stage, kernels) for name, stage in measured.stages.items()}
     measured = msgspec.structs.replace(measured, kernels=kernels, stages=stages)
@@ -66,6 +70,16 @@ def detailed(subject: Subject, measured: Measurement, rule: Rule, options: Optio
         counters={stage: values for stage, values in (found or {}).items() if stage in stages},
         notes=notes.lines,
     )
+
+
+def warned(measure: Callable[[], Measurement]) -> Measurement:
+    """What `measure` gives, with what PyTorch warned of on the way among the notes."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        measured = measure()
+    lines = dict.fromkeys(f"PyTorch warns: {' '.join(str(one.message).split())[:200]}" for one in caught)
+    return msgspec.structs.replace(measured, notes=[*measured.notes, *lines])
 
 
 def system(measured: Measurement, busy_by_driver: float | None = None) -> System:

@@ -26,6 +26,7 @@ from torch import Tensor
 from mmsim import files
 from mmsim.errors import InputError
 from mmsim.kernel_table import COLUMNS, MEASURED, ROTATION, KernelMode
+from mmsim.measure.built import recovered
 from mmsim.measure.clock import clock_of
 from mmsim.measure.outcome import Outcome
 from mmsim.measure.rule import Rule, reason
@@ -68,7 +69,10 @@ def sweep(
     progress: Callable[[str], None] = lambda name: None,
     within_s: float = inf,
 ) -> Outcome:
-    """Measure every table that `folder` does not hold; after `within_s` seconds no further one is begun."""
+    """Measure every table that `folder` does not hold; after `within_s` seconds no further one is begun.
+
+    A table of which no row can be measured is not written. Raises `InputError` when the GPU no longer answers.
+    """
     outcome, start = Outcome(), time.monotonic()
     for op, dtype, mode in product(OPS, dtypes, modes):
         name = f"{op}_{dtype}_{mode}.csv"
@@ -79,9 +83,10 @@ def sweep(
         elif time.monotonic() - start > within_s:
             outcome.left += 1
         else:
-            table = [_timed(kernel, device, dtype, mode, name, outcome) for kernel in kernels(op, rows, device.type)]
-            files.write_text(path, _csv(op, [row for row in table if row is not None]))
-            outcome.measured.append(name)
+            timed = (_timed(kernel, device, dtype, mode, name, outcome) for kernel in kernels(op, rows, device.type))
+            if table := [row for row in timed if row is not None]:
+                files.write_text(path, _csv(op, table))
+                outcome.measured.append(name)
     return outcome
 
 
@@ -96,9 +101,12 @@ def _timed(
     try:
         seconds = (_in_graph if mode == "graph" else _eager)(kernel, device, DTYPES[dtype])
     except (RuntimeError, MemoryError, InputError) as error:
-        outcome.failed[f"{name} {' '.join(map(str, kernel.row.values()))}"] = reason(error)
-        return None
-    return {**kernel.row, MEASURED: f"{1e3 * seconds:.6g}"}
+        row = f"{name} {' '.join(map(str, kernel.row.values()))}"
+        outcome.failed[row] = reason(error)
+    else:
+        return {**kernel.row, MEASURED: f"{1e3 * seconds:.6g}"}
+    recovered(row)
+    return None
 
 
 def _csv(op: str, rows: Sequence[Row]) -> str:

@@ -79,7 +79,7 @@ def measure(subject: Subject, rule: Rule, options: Options) -> Measurement:
         software=machine.software(),
         command=options.command,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        rule=f"{rule}; layers by {clock.method}",
+        rule=f"{rule}; layers by {clock.method}" if layers else str(rule),
         parameters=concrete(whole.parameters),
         macs=concrete(whole.macs),
         wall_s=spread([p.plain.wall_s for p in passes]),
@@ -112,7 +112,7 @@ def _to_run_alone(subject: Subject, options: Options) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """What one pass op by op showed, and how long it warmed up."""
+    """What one pass op by op showed, and how long it warmed up: a GPU's first pass mostly loads libraries."""
 
     peak: Peak | None
     values: dict[fx.Node, Any]
@@ -124,7 +124,8 @@ def _look(subject: Subject, apart: list[Cut], options: Options, notes: Notes) ->
     start = time.perf_counter()
     seen = notes.attempt("memory", lambda: peak(subject.captured, subject.inputs, subject.device, feeds))
     most, values = seen or (None, {})
-    return _Look(most, values, time.perf_counter() - start if options.mode == "eager" else 0.0)
+    warms = options.mode == "eager" and subject.device.type == "cpu"
+    return _Look(most, values, time.perf_counter() - start if warms else 0.0)
 
 
 def _host_seconds(step: Callable[[], Any], rule: Rule) -> Spread:
@@ -179,7 +180,8 @@ def _settled(passes: list[_Passes]) -> tuple[list[_Passes], float]:
     spans = [p.layers[0] for p in passes if p.layers is not None]
     if not spans:
         return passes, 0.0
-    cost = excess([median(of_one) for of_one in zip(*spans, strict=True)], median(p.plain.device_s for p in passes))
+    whole = median(p.plain.device_s for p in passes)
+    cost = median(excess(of_pass, whole) for of_pass in spans)
 
     def less(layers: tuple[list[float], list[float]] | None) -> tuple[list[float], list[float]] | None:
         return layers and ([max(0.0, seconds - cost) for seconds in layers[0]], layers[1])

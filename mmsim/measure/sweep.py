@@ -13,7 +13,7 @@ import torch
 
 from mmsim import files
 from mmsim.errors import InputError
-from mmsim.measure.built import release
+from mmsim.measure.built import recovered
 from mmsim.measure.outcome import Outcome
 from mmsim.measure.rule import reason
 from mmsim.measurement import Measurement, Mode, Source, dump, load
@@ -82,18 +82,20 @@ def run(
     measure: Callable[[Planned], Measurement],
     progress: Callable[[str], None] = lambda name: None,
     within_s: float = inf,
+    device: str = "cpu",
 ) -> Outcome:
-    """Measure what `folder` does not hold yet. A file that exists and loads is not measured again.
+    """Measure on `device` what `folder` does not hold yet. A file that exists and loads is not measured again.
 
     After `within_s` seconds no further run is begun; the next sweep goes on from there. What does not fit into
     memory, or cannot run in a mode, is noted in `FAILED` and the sweep goes on; larger batches of what does not fit
-    are not tried. Raises `InputError` when the device itself no longer answers.
+    are not tried. Raises `InputError` when the device itself no longer answers, and for a file of something else.
     """
     outcome, start = Outcome(failed=_failed(folder)), time.monotonic()
+    stand = {item.file for item in planned if _stands(item, files.inside(folder, item.file), device)}
     for item in planned:
         progress(item.file)
         path = files.inside(folder, item.file)
-        if _stands(path):
+        if item.file in stand:
             outcome.stood.append(item.file)
             outcome.failed.pop(item.file, None)
         elif item.file in outcome.failed:
@@ -105,24 +107,25 @@ def run(
             _one(item, path, measure, planned, outcome)
             if len(outcome.failed) > before:
                 files.write_json(folder / FAILED, outcome.failed)
-                _release(item.file)
+                recovered(item.file)
     return outcome
 
 
 def _one(
     item: Planned, path: Path, measure: Callable[[Planned], Measurement], planned: Sequence[Planned], outcome: Outcome
 ) -> None:
-    smaller = (p.file for p in planned if p.alike == item.alike and p.batch < item.batch)
+    alike = (p for p in planned if p.alike == item.alike and p.batch < item.batch)
+    smaller = (p.file for p in alike if p.mode in (item.mode, "eager"))  # op by op takes the least memory
     crowded = next((name for name in smaller if outcome.failed.get(name, "").startswith(CROWDED)), None)
     try:
         if crowded is not None:
-            raise InputError(f"{CROWDED}: {crowded} does not fit either")
+            raise MemoryError(f"{crowded} does not fit either")
         dump(measure(item), path)
         outcome.measured.append(item.file)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        outcome.failed[item.file] = f"{CROWDED}: {' '.join(str(error).split())[:300]}"
     except Exception as error:
-        outcome.failed[item.file] = reason(error)
+        text = " ".join(str(error).split())[:300]
+        full = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or CROWDED in text  # as CUDA's own errors say
+        outcome.failed[item.file] = f"{CROWDED}: {text}" if full else reason(error)
 
 
 CROWDED = "out of memory"
@@ -139,17 +142,15 @@ def _source(network: str, arguments: dict[str, object]) -> Source:
     return Source(network, knobs=knobs, **named)  # type: ignore[arg-type]  # arguments of `Workload.network`
 
 
-def _stands(path: Path) -> bool:
+def _stands(item: Planned, path: Path, device: str) -> bool:
+    """Whether a file is whole. Raises `InputError` for one of something else, which no sweep may write over."""
     try:
-        load(path)
+        found = load(path)
     except InputError:
         return False
+    wanted = (item.source.network, item.batch, item.dtype, item.mode, device)
+    holds = (found.workload, found.batch, found.dtype, found.mode, found.machine.kind)
+    if holds != wanted:
+        is_of, not_of = (" ".join(map(str, parts)) for parts in (holds, wanted))
+        raise InputError(f"is a measurement of {is_of}, not of {not_of}: take another folder", file=str(path))
     return True
-
-
-def _release(file: str) -> None:
-    """After a failure. Raises `InputError` when the GPU no longer answers: each further run would fail alike."""
-    try:
-        release()
-    except RuntimeError as error:
-        raise InputError(f"the GPU fails since {file}: {reason(error)}; the same command goes on after it") from None
