@@ -65,7 +65,7 @@ def figures() -> list[dict[str, Any]]:
 
 
 def networks() -> dict[str, tuple[Callable[[], nn.Module], str]]:
-    """Name -> how the network is made, and its input: ``picture EDGE`` or ``text LENGTH``."""
+    """Name -> how the network is made, and its input: ``picture HEIGHT [WIDTH]`` or ``text LENGTH``."""
     import transformers as hf
 
     def eager(config: Any) -> Any:
@@ -87,6 +87,8 @@ def networks() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         )
         return lambda: hf.EfficientNetForImageClassification(config), f"picture {edge}"
 
+    backbone = hf.ResNetConfig(out_features=["stage4"])
+    detr = {"use_timm_backbone": False, "backbone_config": backbone}
     large = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
     beit = {"use_relative_position_bias": True, "use_absolute_position_embeddings": False, "use_mean_pooling": True}
     convnext = {"depths": [3, 3, 27, 3], "hidden_sizes": [192, 384, 768, 1536]}
@@ -103,6 +105,9 @@ def networks() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         ),
         "segformer_b0_512": (
             lambda: hf.SegformerForSemanticSegmentation(eager(hf.SegformerConfig(num_labels=150))), "picture 512"
+        ),
+        "conditional_detr_r50": (
+            lambda: hf.ConditionalDetrForObjectDetection(eager(hf.ConditionalDetrConfig(**detr))), "picture 800 1066"
         ),
         "efficientnet_b0_224": efficientnet(224, 1.0, 1.0, 1280),
         "efficientnet_b4_380": efficientnet(380, 1.4, 1.8, 1792),
@@ -139,11 +144,11 @@ def write(name: str) -> int:
     import mmsim
 
     build, what = networks()[name]
-    kind, size = what.split()
+    kind, *sizes = what.split()
     with torch.device("meta"):
         network = build().eval()
-        picture = (torch.empty(2, 3, int(size), int(size)),)
-        ids = torch.zeros(2, int(size), dtype=torch.long)
+        picture = (torch.empty(2, 3, int(sizes[0]), int(sizes[-1])),)
+        ids = torch.zeros(2, int(sizes[0]), dtype=torch.long)
     inputs = picture if kind == "picture" else {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     record = layer_dump.to_record(mmsim.trace(network, inputs, stages={"": "head"}))
     for layer in record["layers"]:
