@@ -65,7 +65,7 @@ def figures() -> list[dict[str, Any]]:
 
 
 def networks() -> dict[str, tuple[Callable[[], nn.Module], str]]:
-    """Name -> how the network is made, and its input: ``picture HEIGHT [WIDTH]`` or ``text LENGTH``."""
+    """Name -> how the network is made, and its input: ``picture HEIGHT [WIDTH]``, ``text LENGTH`` or ``pairs``."""
     import transformers as hf
 
     def eager(config: Any) -> Any:
@@ -113,6 +113,7 @@ def networks() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         "efficientnet_b4_380": efficientnet(380, 1.4, 1.8, 1792),
         "bert_base_128": bert(128),
         "bert_base_384": bert(384),
+        "ncf": (ncf, "pairs"),
         "bert_large_384": (lambda: hf.BertForQuestionAnswering(eager(hf.BertConfig(**large))), "text 384"),
     }  # fmt: skip
 
@@ -137,6 +138,29 @@ def resnext101() -> nn.Module:
     return network
 
 
+def ncf() -> nn.Module:
+    """Neural collaborative filtering (He et al., arXiv:1708.05031), MovieLens 20M, sizes as in its source."""
+    import torch
+    from torch import nn
+
+    class NeuMF(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factors = nn.ModuleList(nn.Embedding(rows, 64) for rows in (138493, 26744))
+            self.features = nn.ModuleList(nn.Embedding(rows, 128) for rows in (138493, 26744))
+            self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in ((256, 256), (256, 128), (128, 64)))
+            self.last = nn.Linear(128, 1)
+
+        def forward(self, user: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+            product = self.factors[0](user) * self.factors[1](item)
+            x = torch.cat((self.features[0](user), self.features[1](item)), -1)
+            for layer in self.layers:
+                x = torch.relu(layer(x))
+            return torch.sigmoid(self.last(torch.cat((product, x), -1)))
+
+    return NeuMF()
+
+
 def write(name: str) -> int:
     """Trace one network on the meta device; returns the bytes written."""
     import torch
@@ -147,9 +171,12 @@ def write(name: str) -> int:
     kind, *sizes = what.split()
     with torch.device("meta"):
         network = build().eval()
-        picture = (torch.empty(2, 3, int(sizes[0]), int(sizes[-1])),)
-        ids = torch.zeros(2, int(sizes[0]), dtype=torch.long)
-    inputs = picture if kind == "picture" else {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        ids = torch.zeros(2, *map(int, sizes[:1]), dtype=torch.long)
+        inputs: Any = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if kind == "picture":
+            inputs = (torch.empty(2, 3, int(sizes[0]), int(sizes[-1])),)
+        if kind == "pairs":
+            inputs = (ids, ids.clone())
     record = layer_dump.to_record(mmsim.trace(network, inputs, stages={"": "head"}))
     for layer in record["layers"]:
         layer.pop("source", None)
