@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mmsim.graph import Graph
@@ -37,17 +37,20 @@ class Memory:
         return self.weights_bytes + self.inputs_bytes + self.intermediates_bytes
 
 
-def concurrent(graph: Graph, latency_s: Mapping[int, float]) -> tuple[Span, ...]:
+def concurrent(
+    graph: Graph, latency_s: Mapping[int, float], stream_of: Callable[[Layer], str] = lambda layer: str(layer.stage)
+) -> tuple[Span, ...]:
     """One stream per stage and modality: encoders run side by side, each stream is serial.
 
     A layer starts when its producers have finished and its stream is free; nothing else is shared,
     so this is the best that concurrent encoders could reach, not a prediction of contention.
+    `stream_of` may name other streams, such as the accelerator that a layer runs on.
     """
     ready: dict[str, float] = {}  # tensor -> when it is there
     free: dict[str, float] = {}  # stream -> when its last layer ends
     spans = []
     for layer in graph.layers:
-        stream = str(layer.stage)
+        stream = stream_of(layer)
         inputs = max((ready.get(tensor.name, 0.0) for tensor in layer.tensors), default=0.0)
         start = max(inputs, free.get(stream, 0.0)) if latency_s.get(layer.id) else inputs
         end = start + latency_s.get(layer.id, 0.0)

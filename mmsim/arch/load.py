@@ -6,6 +6,7 @@ import difflib
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from mmsim import files
 from mmsim.arch import spec, timeloop
@@ -30,14 +31,33 @@ def load(name_or_path: str | Path) -> Arch:
     Raises `InputError` for an unknown name, with the names nearest to it.
     """
     name = str(name_or_path)
+    return _builtin(name) if name in builtin_names() else parse(*values(name))
+
+
+def values(name_or_path: str | Path) -> tuple[Any, str]:
+    """The plain values of an architecture's file, as they are written, and what to call it in errors.
+
+    Raises `InputError` as `load` does.
+    """
+    name = str(name_or_path)
     if is_path(name):
-        return _read(Path(name))
+        return files.read_yaml(name), name
     known = builtin_names()
     if name in known:
-        return _builtin(name)
+        text = (resources.files("mmsim.arch_specs") / f"{name}.yaml").read_text(encoding="utf-8")
+        return files.parse_yaml(text, file=f"arch_specs/{name}.yaml"), f"arch_specs/{name}.yaml"
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}? Or" if near else f"known are {', '.join(known)}; or"
     raise InputError(f"unknown architecture {name!r}; {hint} give a path to a .yaml file")
+
+
+def parse(value: object, file: str) -> Arch:
+    """The architecture that a file's plain values are, in either format; `InputError` names `file` and field."""
+    if spec.is_spec(value):
+        return spec.parse(value, file=file)
+    if timeloop.is_timeloop(value):
+        return timeloop.parse(value, file=file)
+    raise InputError("not an architecture: no 'levels' (mmsim) or 'architecture' (Timeloop v0.4)", file=file)
 
 
 def is_path(name: str) -> bool:
@@ -47,15 +67,4 @@ def is_path(name: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _builtin(name: str) -> Arch:
-    text = (resources.files("mmsim.arch_specs") / f"{name}.yaml").read_text(encoding="utf-8")
-    file = f"arch_specs/{name}.yaml"
-    return spec.parse(files.parse_yaml(text, file=file), file=file)
-
-
-def _read(path: Path) -> Arch:
-    value = files.read_yaml(path)
-    if spec.is_spec(value):
-        return spec.parse(value, file=str(path))
-    if timeloop.is_timeloop(value):
-        return timeloop.parse(value, file=str(path))
-    raise InputError("not an architecture: no 'levels' (mmsim) or 'architecture' (Timeloop v0.4)", file=str(path))
+    return parse(*values(name))

@@ -18,6 +18,7 @@ VERBS = {
     "dump": "layer dumps, tables and Timeloop problems of one or all workloads",
     "emit": "a network on an architecture -> Timeloop and Accelergy files",
     "run": "latency and energy per layer, stage and modality",
+    "explore": "the best accelerator for each stage beside one shared by all",
     "evaluate": "one mapping of one problem, as timeloop-model does",
     "map": "the best mapping of one problem, as timeloop-mapper does",
     "energy": "energy and area tables of an architecture",
