@@ -20,6 +20,7 @@ CHANNELS_LAST: Order = (0, 2, 3, 1)
 IN_ORDER = frozenset({"linear", "layer_norm", "group_norm", "softmax", "log_softmax"})
 BATCHED = frozenset({"matmul", "__matmul__"})
 VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as"})
+ATTENTION = frozenset({"scaled_dot_product_attention"})
 PASS_ON = frozenset({"batch_norm", "conv2d", "max_pool2d", "avg_pool2d", "interpolate"})
 
 
@@ -45,8 +46,8 @@ class Layouts:
         """The inputs that the layer makes contiguous before it computes."""
         if layer.kind in IN_ORDER:
             return tuple(t for t in layer.inputs[:1] if len(t.shape) > 2 and not self.in_order(t))
-        if layer.kind in BATCHED:
-            return tuple(t for t in layer.inputs if not _one_batch(self.of(t)))
+        if layer.kind in BATCHED or (layer.kind in ATTENTION and len(layer.output.shape) != 4):
+            return tuple(t for t in layer.inputs[:3] if not _one_batch(self.of(t)))
         return ()
 
     def see(self, layer: Layer, *, pointwise: bool, copied: bool = False) -> None:
