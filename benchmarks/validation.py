@@ -22,16 +22,17 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
-from benchmarks import elsewhere  # noqa: E402
+from benchmarks import elsewhere, power  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
 from mmsim import files, gpu, validate  # noqa: E402
-from mmsim.arch import load  # noqa: E402
+from mmsim.arch import builtin_names, load  # noqa: E402
 from mmsim.arch.model import Arch  # noqa: E402
-from mmsim.gpu import vector  # noqa: E402
 from mmsim.validate import Pair  # noqa: E402
 
 MEASURED, FIGURES, PAGE = HERE / "measured", HERE / "validation.json", HERE.parent / "docs" / "validation.md"
+UNKNOWN = "mean error unknown: never compared with a measurement"
+STATED = HERE.parent / "arch_specs" / "errors.json"
 NEUSIGHT = "NeuSight, PyTorch 2.1, one op between two events"
 AICONFIGURATOR = "AIConfigurator, vLLM collector, CUDA graph"
 TABLES = (  # file, op, format, architecture, mode, source, target MAPE
@@ -54,12 +55,6 @@ NETWORKS = (  # file, column, architecture, format (None: as dumped), copy count
     ("cnn_inference_fp16_jetson_nano", "pytorch_latency_ms", "jetson_nano", "float16", False, "torch2trt, batch 1", 15),
     ("timm_inference_amp_fp16_rtx_3090", "step_time_ms", "rtx_3090", None, False, "timm results, AMP", 12),
 )  # fmt: skip
-BOARDS = (  # architecture, board measured, W at rest, pJ a bit from DRAM, pJ a float32 operation
-    ("a100_pcie_40gb", "A100 40 GB", 66, 14.7, 5.1),
-    ("h200", "GH200 96 GB", 105, 15.3, 5.8),
-    ("l40s", "A40", 69, 24.7, 6.5),
-)
-"""Regressions of board power on bandwidth and rate (RRZE gpu-benches): the nearest board for each architecture."""
 
 
 def fitted(rows: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -128,23 +123,27 @@ def network_figures(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def power_figures() -> list[dict[str, Any]]:
-    """Board power of a long stream and of a large product, by the model and by the regressions."""
-    found = []
-    for name, board, rest_w, bit_pj, flop_pj in BOARDS:
-        where = gpu.machine(load(name))
-        size = 2.0**32
-        stream = vector.elementwise(where, size / 4, vector.Traffic(size, size))
-        product = gpu.products.gemm(8192, 8192, 8192, 1, "float32", where)
-        for kernel, kind in ((stream, "stream"), (product, "float32 product")):
-            model_w = where.device.power.idle_w + gpu.power.dynamic(kernel, where) / kernel.device_s
-            moved, rate = kernel.dram_bytes / kernel.device_s, kernel.flops / kernel.device_s
-            board_w = rest_w + 8e-12 * bit_pj * moved + 1e-12 * flop_pj * rate
-            limit = where.device.power.limit_w
-            found.append(
-                {"arch": name, "board": board, "kernel": kind, "model_w": model_w, "board_w": min(board_w, limit)}
-            )
+def stated(figures: dict[str, Any]) -> dict[str, str]:
+    """One line for each architecture on what its predictions have been off by: what `mmsim run` prints beside them."""
+    found = {}
+    for name in builtin_names():
+        if load(name).device is None:
+            continue
+        latency = [
+            f"latency of {what} {_span([r['mape_percent'] for r in figures[key] if r['arch'] == name])} %"
+            for key, what in (("networks", "networks"), ("kernels", "single kernels"))
+            if any(r["arch"] == name for r in figures[key])
+        ]
+        passes = [r for r in figures["power"] if r["arch"] == name and r["used"] != "set" and r["measured_j"]]
+        joules = [f"joules of {len(passes)} networks {power.errors(passes, 'j'):.0f} %"] if passes else []
+        known = ", ".join(latency + joules)
+        found[name] = f"mean error on published measurements: {known}" if known else UNKNOWN
     return found
+
+
+def _span(percent: list[float]) -> str:
+    least, most = round(min(percent)), round(max(percent))
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -166,10 +165,10 @@ def page(figures: dict[str, Any]) -> str:
         elsewhere="\n".join(_elsewhere(figures["elsewhere"])),
         elsewhere_sums="\n".join(_sums(figures["elsewhere"])),
         left_out="\n".join(_left_out(r, kernels, networks) for r in figures["left_out"]),
-        power="\n".join(
-            _row(r["arch"], r["board"], r["kernel"], f"{r['model_w']:.0f}", f"{r['board_w']:.0f}",
-                 f"{100 * (r['model_w'] / r['board_w'] - 1):+.0f}")
-            for r in figures["power"]
+        power="\n".join(_power(r) for r in figures["power"]),
+        power_errors="\n".join(
+            _row(r["arch"], r["used"], r["rows"], *(_number(r[f"{unit}_percent"], ".1f") for unit in "wj"))
+            for r in power.summary(figures["power"])
         ),
         paper="\n".join(
             _row(r["claim"], r["paper"], r["predicted"], "yes" if r["holds"] else "**no**") for r in figures["paper"]
@@ -240,8 +239,17 @@ def _errors(r: dict[str, Any]) -> tuple[str, ...]:
     return (f"**{r['mape_percent']:.1f}**", *percent, f"{r['spearman']:.3f}")
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
+def _power(r: dict[str, Any]) -> str:
+    cells = [r["arch"], f"{r['network']}, {r['phase']}", r["batch"], r["length"], r["dtype"], r["used"]]
+    for unit, form in (("w", ".0f"), ("j", ".3g")):
+        measured, predicted = r[f"measured_{unit}"], r[f"predicted_{unit}"]
+        off = "" if measured is None else f"{100 * (predicted / measured - 1):+.0f}"
+        cells += [_number(measured, form), _number(predicted, form), off]
+    return _row(*cells)
+
+
+def _number(value: float | None, form: str = "g") -> str:
+    return "" if value is None else format(value, form)
 
 
 def main() -> None:
@@ -253,13 +261,14 @@ def main() -> None:
     figures = files.read_json(FIGURES) if FIGURES.exists() else {}
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
-        figures |= {"power": power_figures(), "paper": paper_figures(), "elsewhere": elsewhere.figures()}
+        figures |= {"power": power.rows(MEASURED), "paper": paper_figures(), "elsewhere": elsewhere.figures()}
     if arguments.left_out:
         from benchmarks.left_out import all_left_out
 
         figures["left_out"] = all_left_out(arguments.measured)
     files.write_json(FIGURES, figures)
     files.write_text(PAGE, page(figures))
+    files.write_json(STATED, stated(figures))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from mmsim import cpu, gpu, schedule
+from mmsim.arch.load import stated_errors
 from mmsim.arch.model import Arch
 from mmsim.gpu import Mode
 from mmsim.graph import Graph
@@ -67,7 +68,8 @@ class Cost:
 class Run:
     """What a network takes on an architecture. Layers run one after another.
 
-    `overhead_s` belongs to no layer: launching a graph, waiting for the last kernel. `concurrent_s`
+    `overhead_s` belongs to no layer: launching a graph, waiting for the last kernel; `overhead_j` is what the
+    board draws meanwhile. `concurrent_s`
     is the time with every encoder on a stream of its own and nothing shared, a bound that no schedule
     can beat with these layers. `counters` are a GPU's, by stage and under ``total``.
     """
@@ -79,6 +81,7 @@ class Run:
     memory: Memory
     concurrent_s: float
     overhead_s: float = 0.0
+    overhead_j: float = 0.0
     counters: dict[str, gpu.Counters] = field(default_factory=dict)
 
     @property
@@ -93,8 +96,13 @@ class Run:
 
     @property
     def energy_j(self) -> float:
-        """One forward pass."""
-        return self.total.energy_j
+        """One forward pass, with the overhead."""
+        return self.total.energy_j + self.overhead_j
+
+    @property
+    def average_w(self) -> float:
+        """Energy over latency."""
+        return self.energy_j / self.latency_s if self.latency_s else 0.0
 
     def by_stage(self) -> dict[str, Cost]:
         """Costs per stage, as ``encoder:image``."""
@@ -149,11 +157,11 @@ def run(
     best mapping for `objective`. Equal problems are solved once, by `solve` (default: the built-in
     model). Raises `InputError` for symbolic sizes and for a layer that does not fit the machine.
     """
-    overhead, counters = 0.0, {}
+    overhead, overhead_j, counters = 0.0, 0.0, {}
     if arch.device is not None:
         times = gpu.network(graph, arch, mode)
         costs = tuple(_of_kernels(time, graph) for time in times.layers)
-        overhead = times.wall_s - sum(cost.latency_s for cost in costs)
+        overhead, overhead_j = times.wall_s - sum(cost.latency_s for cost in costs), times.overhead_j
         counters = gpu.by_stage(times, gpu.machine(arch))
         if best:
             bests = _solved(graph, arch, "latency", solve, progress)
@@ -172,6 +180,7 @@ def run(
         memory=schedule.memory(graph),
         concurrent_s=max((span.end_s for span in schedule.concurrent(graph, latencies)), default=0.0) + overhead,
         overhead_s=overhead,
+        overhead_j=overhead_j,
         counters=counters,
     )
 
@@ -265,7 +274,10 @@ def record(run: Run) -> dict[str, Any]:
         "latency_s": run.latency_s,
         "overhead_s": run.overhead_s,
         "concurrent_encoders_s": run.concurrent_s,
-        "average_power_w": run.energy_j / run.latency_s if run.latency_s else 0.0,
+        "energy_j": run.energy_j,
+        "overhead_j": run.overhead_j,
+        "average_power_w": run.average_w,
+        **({"stated_errors": stated_errors().get(run.arch.name)} if run.arch.device is not None else {}),
         "peak_memory_bytes": run.memory.peak_bytes,
         "memory": {
             "weights_bytes": run.memory.weights_bytes,

@@ -326,7 +326,7 @@ def test_contract_and_files(
     assert one["architecture"] == "tiny" and one["varied"] == {"PE.meshX": "2", "DRAM.bandwidth_bytes_per_s": "1e8"}
     assert set(one) == {
         "name", "architecture", "varied", "rescaled", "latency_s", "energy_j", "edp_js", "area_mm2", "overhead_s",
-        "proven_share", "by_stage",
+        "overhead_j", "proven_share", "by_stage",
     }  # fmt: skip
     assert set(one["by_stage"]["head"]) == {"latency_s", "energy_j", "bound"}
     totals = {"accelerators", "latency_s", "energy_j", "edp_js", "area_mm2"}

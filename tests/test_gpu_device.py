@@ -47,6 +47,7 @@ def test_the_file_as_it_stands_is_read() -> None:
         ({"launch_s": -1e-6}, "launch_s: must be positive"),
         ({"cuda_fma": {"float16": 128}}, "cuda_fma: needs float32"),
         ({"power.gemm_fma_pj": {}}, "power.gemm_fma_pj: needs float32"),
+        ({"power.idle_w": 69}, "power.limit_w: idle_w and active_w must be at least 0 and leave something of it"),
         ({"host.dispatch_s": None}, "device.host: Object missing required field `dispatch_s`"),
         ({"generation": "kepler"}, "device.generation: Invalid enum value 'kepler'"),
         ({"workload_factor": 2.0}, "Object contains unknown field `workload_factor`"),

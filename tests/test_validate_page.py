@@ -27,6 +27,25 @@ def test_the_page_is_written_from_the_committed_figures(validation: ModuleType) 
     assert validation.page(FIGURES) == (ROOT / "docs" / "validation.md").read_text()
 
 
+def test_what_run_prints_is_written_from_the_committed_figures(validation: ModuleType) -> None:
+    from mmsim.arch.load import stated_errors
+
+    assert stated_errors() == validation.stated(FIGURES)
+
+
+def test_the_committed_powers_are_todays() -> None:
+    """One row of each device and network, predicted again."""
+    import csv
+
+    from benchmarks import power
+
+    table = list(csv.DictReader((ROOT / "benchmarks" / "measured" / "power.csv").read_text().splitlines()))
+    chosen = {(row["arch"], row["network"]): number for number, row in enumerate(table)}
+    for number in chosen.values():
+        known = FIGURES["power"][number]
+        assert power.predicted(table[number]) == pytest.approx((known["predicted_w"], known["predicted_j"]))
+
+
 def test_the_committed_figures_are_todays(validation: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """One table of kernels, one of networks and the paper's statements, predicted again."""
     monkeypatch.setattr(validation, "TABLES", [row for row in validation.TABLES if row[0] == "linear_fp32_t4"])

@@ -28,12 +28,23 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Power(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Board power: what idles, and the energy of arithmetic. The energies of traffic stand in the levels."""
+    """Board power (a Jetson's: the module's input, its CPU included) while a process holds the device.
+
+    The energies of traffic stand in the levels.
+    `idle_w` flows as long as there is a CUDA context, which keeps clocks up, `active_w` while kernels fill the SMs,
+    whatever they do: schedulers, clock trees, warps that wait.
+    """
 
     limit_w: float
     idle_w: float
+    active_w: float
     burst_s: float  # a kernel this long, repeated, still runs at full clock: the power regulator's time constant
-    gemm_fma_pj: dict[str, float]  # of one multiply-accumulate inside a product: float32, tensor.float16, ...
+    gemm_fma_pj: dict[str, float]  # of one multiply-accumulate in a tile of 128 x 128: float32, tensor.float16, ...
+
+    @property
+    def headroom_w(self) -> float:
+        """What the limit leaves to arithmetic and traffic."""
+        return self.limit_w - self.idle_w - self.active_w
 
 
 class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +78,8 @@ class Device(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise InputError(f"no source for {name}", field="sources")
         if "float32" not in self.power.gemm_fma_pj:
             raise InputError("needs float32", field="power.gemm_fma_pj")
+        if min(self.power.idle_w, self.power.active_w) < 0 or self.power.headroom_w <= 0:
+            raise InputError("idle_w and active_w must be at least 0 and leave something of it", field="power.limit_w")
         for name in ("warps_per_sm", "l2_resident_bytes", "memory_latency_s", "launch_s", "gap_s"):
             if getattr(self, name) <= 0:
                 raise InputError("must be positive", field=name)

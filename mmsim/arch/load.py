@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from functools import lru_cache
+import json
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ def parse(value: object, file: str) -> Arch:
     if timeloop.is_timeloop(value):
         return timeloop.parse(value, file=file)
     raise InputError("not an architecture: no 'levels' (mmsim) or 'architecture' (Timeloop v0.4)", file=file)
+
+
+@cache
+def stated_errors() -> dict[str, str]:
+    """What is known of the errors of predictions on built-in GPUs: one line each, by architecture.
+
+    ``benchmarks/validation.py`` writes them; docs/validation.md has the rows behind them.
+    """
+    found: dict[str, str] = json.loads((resources.files("mmsim.arch_specs") / "errors.json").read_text("utf-8"))
+    return found
 
 
 def is_path(name: str) -> bool:

@@ -25,10 +25,11 @@ from mmsim.solution import Objective
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A candidate's figures on the network. `overhead_s` is a GPU's, once however many stages it serves."""
+    """A candidate's figures on the network. Overheads are a GPU's, once however many stages it serves."""
 
     candidate: Candidate
     overhead_s: float
+    overhead_j: float
     stages: Mapping[str, Cost]
     layers_s: Mapping[int, float]  # layer's id -> latency
     proven: float  # share of the latency in mappings that are proven optimal
@@ -136,7 +137,7 @@ def explore(
         raise InputError("no accelerator is left: " + "; ".join(f"{name}: {why}" for name, why in left_out.items()))
     names = list(evaluated[0].stages)
     stages = np.array([[(e.stages[s].latency_s, e.stages[s].energy_j) for e in evaluated] for s in names])
-    once = np.array([(e.overhead_s, 0.0, e.area_mm2) for e in evaluated])
+    once = np.array([(e.overhead_s, e.overhead_j, e.area_mm2) for e in evaluated])
     found = tuple(
         Assignment({stage: evaluated[i].name for stage, i in zip(names, choice, strict=True)}, *map(float, total))
         for choice, total in zip(*front(stages, once, area_limit_mm2), strict=True)
@@ -198,6 +199,7 @@ def evaluate(
     return Evaluated(
         candidate=candidate,
         overhead_s=done.overhead_s,
+        overhead_j=done.overhead_j,
         stages=done.by_stage(),
         layers_s={cost.layer.id: cost.latency_s for cost in done.layers},
         proven=1 - gap_s / done.latency_s if done.latency_s else 1.0,
@@ -211,8 +213,9 @@ def assigned(accelerators: Mapping[str, Evaluated]) -> Assignment:
         sums += one.stages[stage].latency_s, one.stages[stage].energy_j
     used = {one.name: one for one in accelerators.values()}.values()
     latency_s = float(sums[0]) + sum(one.overhead_s for one in used)
+    energy_j = float(sums[1]) + sum(one.overhead_j for one in used)
     names = {stage: one.name for stage, one in accelerators.items()}
-    return Assignment(names, latency_s, float(sums[1]), sum(one.area_mm2 for one in used))
+    return Assignment(names, latency_s, energy_j, sum(one.area_mm2 for one in used))
 
 
 def _alone(candidates: Sequence[Evaluated], stage: str, objective: Objective) -> Evaluated:
@@ -264,6 +267,7 @@ def _candidate(one: Evaluated) -> dict[str, Any]:
         "rescaled": list(one.candidate.rescaled),
         **{key: value for key, value in _totals(total).items() if key != "accelerators"},
         "overhead_s": one.overhead_s,
+        "overhead_j": one.overhead_j,
         "proven_share": one.proven,
         "by_stage": {
             stage: {"latency_s": cost.latency_s, "energy_j": cost.energy_j, "bound": cost.bound}

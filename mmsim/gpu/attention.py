@@ -17,6 +17,7 @@ from mmsim.gpu.products import bound, clock_share
 from mmsim.layer import BITS
 
 QUERIES, KEYS = 192, 128  # of one tile
+ROWS = 64  # queries that a tile multiplies at a time: fewer still take these many
 COMBINE = 5.0  # memory latencies of the kernel that joins split keys
 EXPONENTIALS = 16  # per clock and SM: the special-function units of every generation since Maxwell
 HEAD_SIZES = (32, 64, 96, 128, 192, 256)  # a head is padded to the next
@@ -48,6 +49,7 @@ class Fused:
     dram_s: Array
     l2_bytes: Array
     dram_bytes: Array
+    tile_macs: Array
     blocks: Array
     waves: Array
 
@@ -93,7 +95,9 @@ def fused(
         + np.where(split > 1, COMBINE, 0) * device.memory_latency_s
         + np.maximum(np.maximum(compute, l2), dram)
     )
-    return Fused(seconds, compute, l2, dram, l2_bytes, moved * lost, blocks, busiest)
+    rows = ROWS * np.ceil(np.minimum(queries, QUERIES) / ROWS)
+    tile_macs = blocks * split * steps * macs * rows / QUERIES
+    return Fused(seconds, compute, l2, dram, l2_bytes, moved * lost, tile_macs, blocks, busiest)
 
 
 def attention(
@@ -115,4 +119,5 @@ def attention(
         warps=8,
         waves=float(f.waves),
         work=f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype,
+        tile_macs=float(f.tile_macs),
     )

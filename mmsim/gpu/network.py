@@ -11,7 +11,7 @@ from mmsim.gpu.kernel import Kernel
 from mmsim.gpu.layout import Layouts
 from mmsim.gpu.lowering import DEFAULTS, Mode, Options, Site, lower
 from mmsim.gpu.machine import Machine, machine
-from mmsim.gpu.power import dynamic
+from mmsim.gpu.power import energy
 from mmsim.gpu.vector import lost
 from mmsim.layer import Layer
 from mmsim.size import concrete
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class LayerTime:
     """One layer: its kernels, what the host spends on it, and its share of the wall time.
 
-    `energy_j` is the board's: what the kernels move and compute, and idle power over `wall_s`.
+    `energy_j` is the board's: what the kernels move and compute, the SMs that they keep busy, and idle power
+    over `wall_s`.
     """
 
     layer: Layer
@@ -43,7 +44,8 @@ class LayerTime:
 class NetworkTime:
     """One pass in `mode`. `wall_s` is what the user sees, `kernel_s` the device's and `host_s` the host's work.
 
-    `copy_s` moves the inputs to the device and stands outside `wall_s`.
+    `copy_s` moves the inputs to the device and stands outside `wall_s`. `overhead_j` is idling while no layer
+    runs: launch of a graph, synchronisation.
     """
 
     layers: tuple[LayerTime, ...]
@@ -52,6 +54,12 @@ class NetworkTime:
     host_s: float
     wall_s: float
     copy_s: float
+    overhead_j: float
+
+    @property
+    def energy_j(self) -> float:
+        """Board energy over `wall_s`."""
+        return sum(layer.energy_j for layer in self.layers) + self.overhead_j
 
 
 def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = DEFAULTS) -> NetworkTime:
@@ -87,16 +95,18 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
         before = end
         for kernel in found:
             end = max(end + gap, dispatched) + kernel.total_s + (kernel.count - 1) * gap
-        energy = sum(dynamic(kernel, where) for kernel in found) + where.device.power.idle_w * (end - before)
-        layers.append(LayerTime(layer, found, host_s, end - before, energy))
+        joules = sum(energy(kernel, where) for kernel in found) + where.device.power.idle_w * (end - before)
+        layers.append(LayerTime(layer, found, host_s, end - before, joules))
     launch = server.launch_s if mode != "eager" else 0.0  # one launch for the whole graph
+    wall = max(end, dispatched) + launch + server.sync_s
     return NetworkTime(
         layers=tuple(layers),
         mode=mode,
         kernel_s=sum(layer.kernel_s for layer in layers),
         host_s=dispatched + launch,
-        wall_s=max(end, dispatched) + launch + server.sync_s,
+        wall_s=wall,
         copy_s=copy_time(where, sum(concrete(tensor.bytes) for tensor in graph.inputs)),
+        overhead_j=where.device.power.idle_w * (wall - end),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmsim.arch.load import stated_errors
 from mmsim.report.table import percent, show, si
 from mmsim.run import Cost, Run
 
@@ -12,22 +13,22 @@ def stages(run: Run) -> None:
     gpu_columns = ("kernels", "host", *(["best mapping"] if run.total.best_s is not None else [])) if on_gpu else ()
     name = f"{run.graph.workload} {run.graph.variant}".strip()
     title = f"{name} on {run.arch.name}" + (f", batch {run.graph.batch}" if run.graph.batch else "")
-    rows = [_row(run, name, cost, cost.latency_s) for name, cost in run.by_stage().items()]
+    rows = [_row(run, name, cost, cost.latency_s, cost.energy_j) for name, cost in run.by_stage().items()]
     show(
         title + (f", {run.mode} mode" if on_gpu else ""),
         ("stage", "layers", "MACs", "latency", "share", *gpu_columns, "energy", "bound"),
-        [*rows, _row(run, "total", run.total, run.latency_s)],
+        [*rows, _row(run, "total", run.total, run.latency_s, run.energy_j)],
         note="; ".join(_notes(run)),
         total=True,
     )
 
 
-def _row(run: Run, name: str, cost: Cost, latency_s: float) -> list[str]:
+def _row(run: Run, name: str, cost: Cost, latency_s: float, energy_j: float) -> list[str]:
     times = (cost.kernel_s, cost.host_s, *([] if cost.best_s is None else [cost.best_s]))
     gpu = [si(time, "s") for time in times] if run.arch.device is not None else []
     share = percent(latency_s / run.latency_s) if run.latency_s else "-"
     return [
-        name, str(cost.layers), si(cost.macs), si(latency_s, "s"), share, *gpu, si(cost.energy_j, "J"), cost.bound,
+        name, str(cost.layers), si(cost.macs), si(latency_s, "s"), share, *gpu, si(energy_j, "J"), cost.bound,
     ]  # fmt: skip
 
 
@@ -35,7 +36,11 @@ def _notes(run: Run) -> list[str]:
     notes = [f"peak memory {si(run.memory.peak_bytes, 'B')}"]
     if run.overhead_s:
         notes.append(f"{si(run.overhead_s, 's')} of the total is launch and synchronisation")
-    return [*notes, f"encoders side by side at best {si(run.concurrent_s, 's')}"]
+    notes.append(f"encoders side by side at best {si(run.concurrent_s, 's')}")
+    if run.arch.device is not None:
+        notes.append(f"board power {si(run.average_w, 'W')} on average")
+        notes += [f"{run.arch.name}: {stated_errors()[run.arch.name]}"] if run.arch.name in stated_errors() else []
+    return notes
 
 
 SIZES = "<10/<50/<100/>100 us"
