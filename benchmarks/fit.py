@@ -143,27 +143,27 @@ def _changed(value: Any, steps: Sequence[str], number: float) -> Any:
 
 
 @cache
-def fitted_rows(measured: Path, file: str, op: str) -> Path:
+def fitted_rows(measured: Path, file: str, op: str, draw: int = 0) -> Path:
     """A table of the rows that constants are fitted on, in a folder for the time of the run."""
     lines = (measured / f"{file}.csv").read_text().splitlines()
     rows = [line for line in lines[1:] if "op," not in lines[0] or op in ("vector", line.split(",")[0])]
-    chosen = [line for line, mark in zip(rows, fitted(len(rows)), strict=True) if mark]
+    chosen = [line for line, mark in zip(rows, fitted(len(rows), draw), strict=True) if mark]
     path = Path(tempfile.mkdtemp(prefix="mmsim-fit-")) / f"{file}.csv"
     path.write_text("\n".join([lines[0], *chosen]) + "\n")
     return path
 
 
-def error(tables: Sequence[tuple[str, str]], measured: Path, constants: Constants) -> float:
+def error(tables: Sequence[tuple[str, str]], measured: Path, constants: Constants, draw: int = 0) -> float:
     """The mean of the tables' MAPE on the fitted rows."""
     found = []
     for file, op in tables:
         _, _, dtype, arch, mode, *_ = next(row for row in TABLES if row[0] == file)
-        pairs = validate.kernels(fitted_rows(measured, file, op), op, dtype, constants.arch(arch), mode)
+        pairs = validate.kernels(fitted_rows(measured, file, op, draw), op, dtype, constants.arch(arch), mode)
         found.append(validate.errors(pairs).mape_percent)
     return float(np.mean(found))
 
 
-def fit(group: Group, measured: Path, constants: Constants, evaluations: int) -> float:
+def fit(group: Group, measured: Path, constants: Constants, evaluations: int, draw: int = 0) -> float:
     """Leave the constants at the least error found (Nelder and Mead, on their logarithms)."""
     from scipy.optimize import minimize
 
@@ -175,7 +175,7 @@ def fit(group: Group, measured: Path, constants: Constants, evaluations: int) ->
                 constants.set(path, 1.0 if path.endswith("tail") and value > 1 else float(value))
         except InputError:  # beyond what an architecture file may say
             return float("inf")
-        return error(group.tables, measured, constants)
+        return error(group.tables, measured, constants, draw)
 
     simplex = np.vstack([start, start + 0.2 * np.eye(len(start))])
     best = minimize(at, start, method="Nelder-Mead", options={"maxfev": evaluations, "initial_simplex": simplex})

@@ -24,8 +24,9 @@ EVALUATIONS = 250
 GEFORCE_BOOST, GEFORCE_RATED = 1824 / 1545, 1824 / 1635
 """The clock at which TechPowerUp saw the RTX 2080 Ti Founders Edition run over the data sheet's boost of the reference
 board, and over that of the Founders Edition itself: what a GeForce board exceeds its own sheet by."""
-NODE_12NM_PJ = 29.0
-"""Picojoules of a float32 multiply-accumulate by rule: RTX 2080 Ti's 230 W above idle over its rate at 1824 MHz."""
+NODE_12NM_PJ = 21.1
+"""Picojoules of a float32 multiply-accumulate by rule: the 167 W that the RTX 2080 Ti's limit leaves its products, over
+its rate at 1824 MHz."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ LEFT = (
           ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("validate.ZEROS", 0.5)),
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
     Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows_all"),
-         (("v100_pcie.cuda_share", 0.966), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
+         (("v100_pcie.cuda_share", 0.935), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
           ("library.CUDA.stride", library.AMPERE.stride)),
          (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
     Left("a100_pcie_40gb", False, "V100 and T4", ("rows_all",), (("a100_pcie_40gb.cuda_share", 0.995),),

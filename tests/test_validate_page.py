@@ -73,6 +73,21 @@ def test_figures_published_elsewhere_name_their_source_and_are_predicted_today()
     assert sorted(larger)[len(larger) // 2] < 0.12  # no constant was set on them
 
 
+def test_published_rates_and_the_clocks_of_tables_are_todays(validation: ModuleType) -> None:
+    for name, found in (
+        ("published", validation.published_figures()),
+        ("clocks", validation.clock_figures(validation.MEASURED)),
+    ):
+        assert found == [{key: pytest.approx(value) for key, value in row.items()} for row in FIGURES[name]]
+
+
+def test_equal_elements_take_equal_time_on_a_gpu_of_one_clock(validation: ModuleType) -> None:
+    """The V100's pointwise rows agree whatever their shape; the A100's disagree the more the more they compute."""
+    v100, _, a100 = FIGURES["clocks"]
+    assert all(abs(v100[op] - 1) < 0.01 for op in ("add", "div", "pow"))
+    assert 1.02 < a100["add"] < a100["div"] < a100["pow"]
+
+
 def test_a_fit_starts_where_the_constants_stand() -> None:
     """The fitting script finds every constant that it names."""
     from benchmarks.fit import GROUPS, Constants
