@@ -161,6 +161,8 @@ def _read(path: Path, op: str) -> Iterable[tuple[str, str, Row]]:
             )
             for name, cell in row.items()
         }
+        if family == "conv" and figures["kernel"] > figures["input_size"] + 2 * figures["padding"]:
+            raise InputError("larger than the padded input", file=str(path), field=f"line {line}.kernel")
         yield kind, f"{kind} {' x '.join(cell for name, cell in row.items() if name != MEASURED)}", figures
 
 
@@ -209,7 +211,7 @@ def _conv(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
         unfused_host_s=host.UNFUSED * where.device.host.dispatch_s,
     )  # fmt: skip
     unfused = any(kernel.name.startswith(convolution.UNFUSED_NAME) for kernel in found)
-    return sum(kernel.device_s for kernel in found), host.calls("conv2d") + unfused * host.UNFUSED
+    return sum(kernel.device_s for kernel in found), host.ALONE + unfused * host.UNFUSED
 
 
 ZEROS = 0.402
