@@ -96,7 +96,7 @@ def _put(value: Any, path: str, text: str, file: str) -> Any:
 
 def _unsourced(value: Any, keys: Sequence[Any]) -> Any:
     """Where the figure came from says so no more."""
-    level = list(keys[:2]) if keys[0] == "levels" else []
+    level = list(keys[:2]) if keys[0] == "levels" and len(keys) > 2 else []
     key, name = "source" if level else "sources", keys[len(level)]
     source = _at(value, level).get(key)
     return _with(value, [*level, key], {**source, name: "varied"} if isinstance(source, dict) else f"{name} varied")
@@ -123,8 +123,12 @@ def _named(value: Any) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _at(value: Any, keys: Sequence[Any]) -> Any:
+    """The part of plain values that keys and indices lead to; None where they lead nowhere."""
     for key in keys:
-        value = value.get(key) if isinstance(value, dict) else value[key] if isinstance(value, list) else None
+        if isinstance(value, dict):
+            value = value.get(key)
+        else:
+            value = value[key] if isinstance(value, list) and isinstance(key, int) else None
     return value
 
 
