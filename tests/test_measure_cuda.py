@@ -106,16 +106,14 @@ def test_a_device_named_as_text_stays() -> None:
 # --- clocks and programs -------------------------------------------------------------------------
 
 
-def test_an_operation_is_what_lies_between_its_two_events(
-    gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every look at the clock takes 10 us: two by an event of the host's own, and one by the event itself."""
+def test_an_operation_is_what_lies_between_two_events(gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the clock takes 10 us: two by a mark for the host's time, and one by its event."""
     clock, ticks = CudaClock(), iter(range(1000))
     monkeypatch.setattr(fake_cuda.time, "perf_counter", lambda: next(ticks) * 1e-5)
     for index in (-1, 0, 1):
         clock.mark(index)
     device, host = clock.finish()
-    assert device == [pytest.approx(3e-5)] * 2 and len(host) == 2
+    assert device == pytest.approx([3e-5] * 2) and host == pytest.approx([1e-5] * 2)
 
 
 def test_events_are_used_again_in_the_next_pass(gpu: fake_cuda.Machine) -> None:
@@ -226,16 +224,16 @@ def test_one_measurement_has_every_part(gpu: fake_cuda.Machine, tmp_path: Path, 
 def test_in_a_graph_layers_are_timed_by_the_events_in_it(gpu: fake_cuda.Machine) -> None:
     """A replay puts events 10 us apart: the whole lies between two, and so does each of five layers: 8 us too long."""
     found = measured(two_encoders(), mode="graph")
-    assert found.device_s.median == pytest.approx(10e-6) and found.wall_s.median > 10e-6
-    assert found.mark_s == pytest.approx(8e-6) and found.overhead == pytest.approx(0)
-    assert [layer.device_s.median for layer in found.layers] == pytest.approx([2e-6] * 5)
+    assert found.device_s.median == pytest.approx(10e-6, abs=1e-9) and found.wall_s.median > 10e-6
+    assert found.mark_s == pytest.approx(8e-6, abs=1e-9) and found.overhead == pytest.approx(0, abs=1e-3)
+    assert [layer.device_s.median for layer in found.layers] == pytest.approx([2e-6] * 5, abs=1e-9)
     assert found.host_s.median == 0.0
 
 
 def test_what_marks_added_is_said(gpu: fake_cuda.Machine, capsys: pytest.CaptureFixture[str]) -> None:
     """Five marks of 8 us on a pass of 10 us."""
     tables(measured(two_encoders(), mode="graph"))
-    assert "(+0.0 %, +400 % before 8 us a mark were taken off)" in " ".join(capsys.readouterr().out.split())
+    assert "+400 % before 8 us a mark were taken off)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_noisy_pass_does_not_make_the_layers_longer_than_the_whole() -> None:
