@@ -89,7 +89,7 @@ GROUPS = {
         _tables("conv", "v100_pcie", "t4"),
         (*_of("convolution.IMPLICIT[cuda]", "overlap perimeter k_clocks"),
          *_of("convolution.FUSED", "efficiency k_clocks"), *_of("convolution.BATCHED", "efficiency perimeter k_clocks"),
-         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "CALLS[conv2d] UNFUSED"),
+         *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "ALONE UNFUSED"),
          "validate.ZEROS"),
     ),
     "rows": Group(_tables("softmax", *HBM) + _tables("ln", *HBM), ROWS),

@@ -53,14 +53,17 @@ LEFT = (
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
     Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows_all"),
          (("v100_pcie.cuda_share", 0.935), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
+          ("v100_pcie.power.burst_s", 1e-3),
           ("library.CUDA.stride", library.AMPERE.stride)),
          (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
     Left("a100_pcie_40gb", False, "V100 and T4", ("rows_all",), (("a100_pcie_40gb.cuda_share", 0.995),),
          (("AMPERE", library.CUDA), ("AMPERE_BATCHED", library.CUDA_BATCHED))),
-    Left("a100_sxm_80gb", False, "H100", (), (("a100_sxm_80gb.tensor_share", 0.89),),
+    Left("a100_sxm_80gb", False, "H100", (),
+         (("a100_sxm_80gb.tensor_share", 0.89), ("a100_sxm_80gb.power.burst_s", 1e-3)),
          (("TENSOR", replace(library.HOPPER, cluster=1, hides_output=False)),)),
     Left("h100_sxm", False, "A100", (),
-         (("h100_sxm.tensor_share", 1.03), ("h100_sxm.dram_share", 0.87), ("h100_sxm.gap_s", 1e-6)),
+         (("h100_sxm.tensor_share", 1.03), ("h100_sxm.dram_share", 0.87), ("h100_sxm.gap_s", 1e-6),
+          ("h100_sxm.power.burst_s", 1e-3)),
          (("HOPPER", library.TENSOR),)),
 )  # fmt: skip
 NETWORK_RULES = {
@@ -89,7 +92,7 @@ def left_out(left: Left, measured: Path) -> list[dict[str, Any]]:
 
 def _without(group: Group, left: Left) -> Group:
     tables = tuple(table for table in group.tables if not table[0].endswith(left.arch))
-    known = {path for path, _ in left.rules} | {"validate.ZEROS", "host.CALLS[conv2d]", "host.UNFUSED"}
+    known = {path for path, _ in left.rules} | {"validate.ZEROS", "host.ALONE", "host.UNFUSED"}
     return Group(tables, tuple(c for c in group.constants if not c.startswith(left.arch) and c not in known))
 
 

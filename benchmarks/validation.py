@@ -22,7 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
-from benchmarks import power  # noqa: E402
+from benchmarks import elsewhere, power  # noqa: E402
 from benchmarks.clocks import POINTWISE, clock_figures  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
@@ -131,16 +131,26 @@ def stated(figures: dict[str, Any]) -> dict[str, str]:
     for name in builtin_names():
         if load(name).device is None:
             continue
+        whole = [r["mape_percent"] for r in figures["networks"] if r["arch"] == name] + _larger(
+            figures["elsewhere"], name
+        )
+        single = [r["mape_percent"] for r in figures["kernels"] if r["arch"] == name]
         latency = [
-            f"latency of {what} {_span([r['mape_percent'] for r in figures[key] if r['arch'] == name])} %"
-            for key, what in (("networks", "networks"), ("kernels", "single kernels"))
-            if any(r["arch"] == name for r in figures[key])
+            f"latency of {what} {_span(percent)} %"
+            for what, percent in (("networks", whole), ("single kernels", single))
+            if percent
         ]
         passes = [r for r in figures["power"] if r["arch"] == name and r["used"] != "set" and r["measured_j"]]
         joules = [f"joules of {len(passes)} networks {power.errors(passes, 'j'):.0f} %"] if passes else []
         known = ", ".join(latency + joules)
         found[name] = f"mean error on published measurements: {known}" if known else UNKNOWN
     return found
+
+
+def _larger(rows: list[dict[str, Any]], arch: str) -> list[float]:
+    """MAPE of the figures published elsewhere on an architecture, those of one sample left out; none without any."""
+    off = [100 * abs(r["predicted_s"] / r["measured_s"] - 1) for r in rows if r["arch"] == arch and int(r["batch"]) > 1]
+    return [float(np.mean(off))] if off else []
 
 
 def _span(percent: list[float]) -> str:
@@ -164,6 +174,8 @@ def page(figures: dict[str, Any]) -> str:
         ),
         worst="\n".join(_worst(r) for r in networks),
         ranks="\n".join(_rank(r) for r in kernels if r["spearman"] < 0.98),
+        elsewhere="\n".join(_elsewhere(figures["elsewhere"])),
+        elsewhere_sums="\n".join(_sums(figures["elsewhere"])),
         clocks="\n".join(
             _row(r["arch"], *(f"{r[op]:.2f}" for op in (*POINTWISE, "softmax", "ln"))) for r in figures["clocks"]
         ),
@@ -195,6 +207,35 @@ def _rank(r: dict[str, Any]) -> str:
     return _row(
         r["op"], r["arch"], f"{r['spearman']:.3f}", f"{100 * r['at_floor']:.0f} %", f"{r['spearman_above_floor']:.3f}"
     )
+
+
+def _elsewhere(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each network and format, the GPUs' errors in it: of one sample, and of more."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for r in rows:
+        source = r["source"].split("/")[4]
+        groups.setdefault((source, r["network"], r["precision"]), []).append(r)
+    return [
+        _row(*key, *(", ".join(_one(r) for r in group if (r["batch"] == "1") == single) for single in (True, False)))
+        for key, group in groups.items()
+    ]
+
+
+def _one(r: dict[str, Any]) -> str:
+    batch = "" if r["batch"] == "1" else f" x {r['batch']}"
+    return f"{r['gpu'].split()[0]}{batch} {100 * (r['predicted_s'] / r['measured_s'] - 1):+.0f}"
+
+
+def _sums(rows: list[dict[str, Any]]) -> list[str]:
+    found = []
+    for name, chosen in (("one sample", True), ("more", False)):
+        for gpu_ in sorted({r["gpu"].split()[0] for r in rows}):
+            pairs = [
+                Pair(r["network"], r["measured_s"], r["predicted_s"])
+                for r in rows if (r["batch"] == "1") == chosen and r["gpu"].split()[0] == gpu_
+            ]  # fmt: skip
+            found.append(_row(name, gpu_, len(pairs), *_errors(asdict(validate.errors(pairs)))))
+    return found
 
 
 def _left_out(r: dict[str, Any], kernels: list[dict[str, Any]], networks: list[dict[str, Any]]) -> str:
@@ -249,7 +290,7 @@ def main() -> None:
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
         figures |= {"power": power.rows(MEASURED), "paper": paper_figures(), "published": published_figures()}
-        figures |= {"clocks": clock_figures(arguments.measured)}
+        figures |= {"elsewhere": elsewhere.figures(), "clocks": clock_figures(arguments.measured)}
     if arguments.left_out:
         from benchmarks.draws import draw_figures
         from benchmarks.left_out import all_left_out

@@ -195,7 +195,8 @@ def _product(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, floa
     cold = _resident(where, batch * (m * k + n * k + m * n) * _word(dtype), 1)
     if op == "linear":
         batch, m = 1, batch * m
-    return gemm(m, n, k, batch, dtype, where, cold=(cold, cold, cold)).device_s, host.calls(op)
+    kernel = gemm(m, n, k, batch, dtype, where, cold=(cold, cold, cold), b_along_k=op == "linear")
+    return kernel.device_s, host.calls(op)
 
 
 def _conv(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
@@ -211,7 +212,7 @@ def _conv(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
         unfused_host_s=host.UNFUSED * where.device.host.dispatch_s,
     )  # fmt: skip
     unfused = any(kernel.name.startswith(convolution.UNFUSED_NAME) for kernel in found)
-    return sum(kernel.device_s for kernel in found), host.calls("conv2d") + unfused * host.UNFUSED
+    return sum(kernel.device_s for kernel in found), host.ALONE + unfused * host.UNFUSED
 
 
 ZEROS = 0.402

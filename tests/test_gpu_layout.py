@@ -37,6 +37,36 @@ def test_orders_are_torchs_strides(moves: list[list[int] | tuple[int, int]]) -> 
         assert known.in_order(here) == real.is_contiguous()
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.permutations(range(3)), st.sampled_from([(6, 20), (2, 3, 20), (6, 4, 5), (2, 3, 4, 5), (120,), (6, 1, 20)]))
+def test_views_lie_as_torchs_do(dims: list[int], shape: tuple[int, ...]) -> None:
+    """A permuted (6, 4, 5) seen in other shapes: either torch's strides, or torch has to copy."""
+    real, known = torch.zeros(6, 4, 5).permute(*dims), Layouts()
+    start, here, seen = tensor("x", 6, 4, 5), tensor("y", *real.shape), tensor("z", *shape)
+    known.see(layer(0, "torch.Tensor.permute", {"self": start}, here, dims=tuple(dims)), pointwise=False)
+    try:
+        strides = real.view(shape).stride()
+    except RuntimeError:
+        assert real.reshape(shape).is_contiguous()
+        copied = True
+    else:
+        copied = False
+    known.see(layer(1, "torch.Tensor.reshape", {"self": here}, seen, shape=shape), pointwise=False, copied=copied)
+    if copied:
+        assert known.in_order(seen)
+    elif 1 not in shape:
+        assert known.of(seen) == tuple(sorted(range(len(shape)), key=lambda dim: -strides[dim]))
+
+
+def test_pictures_made_of_tokens_lie_channels_last() -> None:
+    """(B, N, C) turned to (B, C, N) and seen as (B, C, H, W)."""
+    known = Layouts()
+    tokens, turned, picture = tensor("t", 2, 20, 7), tensor("u", 2, 7, 20), tensor("p", 2, 7, 4, 5)
+    known.see(layer(0, "torch.Tensor.transpose", {"self": tokens}, turned, dim0=1, dim1=2), pointwise=False)
+    known.see(layer(1, "torch.Tensor.view", {"self": turned}, picture, shape=(2, 7, 4, 5)), pointwise=False)
+    assert known.of(picture) == CHANNELS_LAST
+
+
 def test_an_index_takes_its_dimension_away() -> None:
     """Queries of a fused projection: (B, N, 3, H, d) permuted to (3, B, H, N, d), then the first."""
     known = Layouts()

@@ -122,6 +122,15 @@ def test_fused_attention_is_one_kernel() -> None:
     assert kernel.flops == 4 * 8 * 12 * 197 * 197 * 64
 
 
+def test_attention_of_five_dimensions_is_taken_apart() -> None:
+    """Windows beside the batch: PyTorch's fused kernels take four dimensions alone."""
+    q, k, v = (tensor(name, 8, 64, 4, 49, 32, dtype="float16") for name in "qkv")
+    out = tensor("o", 8, 64, 4, 49, 32, dtype="float16")
+    one = layer(0, "torch.nn.functional.scaled_dot_product_attention", {"query": q, "key": k, "value": v}, out)
+    names = [kernel.name.split("_")[0] for kernel in gpu.kernels(one, problems_of(one), load("a100_sxm_80gb"))]
+    assert names == ["scale", "scale", "gemm", "softmax", "gemm"]
+
+
 def test_counters_by_hand() -> None:
     """One streaming kernel of 2 GiB: DRAM at what a stream reaches, all time bound by memory."""
     where = gpu.machine(load("v100_pcie"))

@@ -59,6 +59,20 @@ def test_the_committed_figures_are_todays(validation: ModuleType, monkeypatch: p
     assert errors == {key: pytest.approx(known[key]) for key in errors}
 
 
+def test_figures_published_elsewhere_name_their_source_and_are_predicted_today() -> None:
+    """One network in all its formats again; every row has a source, a network and an architecture of ours."""
+    from benchmarks import elsewhere
+
+    known = FIGURES["elsewhere"]
+    assert len(known) > 80 and all(row["source"].startswith("https://github.com/") for row in known)
+    assert {row["network"] for row in known} == {path.name.split(".")[0] for path in elsewhere.FOLDER.glob("*.json.gz")}
+    for row in known:
+        if row["network"] == "resnet50" and row["gpu"] != "A100":
+            assert elsewhere.predict(row) == pytest.approx(row["predicted_s"])
+    larger = [abs(row["predicted_s"] / row["measured_s"] - 1) for row in known if row["batch"] != "1"]
+    assert sorted(larger)[len(larger) // 2] < 0.12  # no constant was set on them
+
+
 def test_published_rates_and_the_clocks_of_tables_are_todays(validation: ModuleType) -> None:
     for name, found in (
         ("published", validation.published_figures()),

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 from mmsim.arch.device import Host
 
-CALLS = {
-    "relu": 1.2, "gelu": 1.16, "softmax": 1.27, "log_softmax": 1.27, "layer_norm": 1.79, "group_norm": 1.79,
-    "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.4, "matmul": 1.4, "conv1d": 4.7, "conv2d": 4.7,
-    "conv3d": 4.7, "scaled_dot_product_attention": 2.0, "lstm": 6.0, "gru": 6.0,
-    "multi_head_attention_forward": 12.0,
-}  # fmt: skip
-"""Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
+CONVOLUTION, ALONE = 2.5, 4.7
+"""A convolution in a network, and alone between two events. PyTorch looks its algorithm or plan up, sets descriptors,
+asks for a workspace and allocates it on every call; why that takes longer alone is not known. 2.5 is where networks
+that one host ran agree best on its plain op (`benchmarks/elsewhere/figures.csv`: residual networks and transformers);
+4.7 and `UNFUSED` are fitted on 30 % of the 3x3 rows of the V100 and the T4."""
 
 UNFUSED = 4.8
-"""What cuDNN's non-fused Winograd (three transforms, batched product) takes beyond any other convolution, alone between
-two events. Fitted, with the multiple of convolutions in `CALLS`, on 30 % of the rows of the V100 and the T4;
-the same multiple holds within the networks of the RTX 2080 Ti and the Jetson Nano. PyTorch looks its algorithm or plan
-up, sets descriptors, asks for a workspace and allocates it on every call; which of these takes it, is not known."""
+"""What cuDNN's non-fused Winograd (three transforms, batched product) takes beyond any other convolution, alone."""
+
+VIEW, LAUNCH, ADDED_BIAS = 0.5, 0.25, 1.0
+"""A view; a further kernel launched within one op; a convolution's bias, which PyTorch adds in an op of its own."""
+
+CALLS = {
+    "relu": 1.2, "gelu": 1.16, "softmax": 1.27, "log_softmax": 1.27, "layer_norm": 1.79, "group_norm": 1.79,
+    "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.4, "matmul": 1.4,
+    "scaled_dot_product_attention": 2.0, "lstm": 6.0, "gru": 6.0, "multi_head_attention_forward": 12.0,
+} | {f"conv{form}{rank}d": CONVOLUTION for form in ("", "_transpose") for rank in (1, 2, 3)}  # fmt: skip
+"""Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
 
 
 def calls(kind: str) -> float:

@@ -7,9 +7,11 @@ what does not lie in order; pointwise operations pass the order on, and a convol
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TypeAlias
 
 from mmsim.layer import Layer, Tensor
+from mmsim.size import concrete
 
 Order: TypeAlias = tuple[int, ...]
 """Dimensions from the outermost stride to the innermost; counting up for a contiguous tensor."""
@@ -17,6 +19,8 @@ Order: TypeAlias = tuple[int, ...]
 CHANNELS_LAST: Order = (0, 2, 3, 1)
 IN_ORDER = frozenset({"linear", "layer_norm", "group_norm", "softmax", "log_softmax"})
 BATCHED = frozenset({"matmul", "__matmul__"})
+VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "view_as", "reshape_as"})
+ATTENTION = frozenset({"scaled_dot_product_attention"})
 PASS_ON = frozenset({"batch_norm", "conv2d", "max_pool2d", "avg_pool2d", "interpolate"})
 
 
@@ -42,16 +46,18 @@ class Layouts:
         """The inputs that the layer makes contiguous before it computes."""
         if layer.kind in IN_ORDER:
             return tuple(t for t in layer.inputs[:1] if len(t.shape) > 2 and not self.in_order(t))
-        if layer.kind in BATCHED:
-            return tuple(t for t in layer.inputs if not _one_batch(self.of(t)))
+        if layer.kind in BATCHED or (layer.kind in ATTENTION and len(layer.output.shape) != 4):
+            return tuple(t for t in layer.inputs[:3] if not _one_batch(self.of(t)))
         return ()
 
-    def see(self, layer: Layer, *, pointwise: bool) -> None:
-        """Note how the layer's outputs lie."""
+    def see(self, layer: Layer, *, pointwise: bool, copied: bool = False) -> None:
+        """Note how the layer's outputs lie; `copied` says that what could be a view was none."""
         moved = MOVES.get(layer.kind)
         for output in layer.outputs:
             order = tuple(range(len(output.shape)))
-            if moved is not None and layer.inputs:
+            if layer.kind in VIEWS and layer.inputs and not copied:
+                order = _viewed(layer.inputs[0], self.of(layer.inputs[0]), output) or order
+            elif moved is not None and layer.inputs:
                 order = moved(layer, self.of(layer.inputs[0])) or order
             elif pointwise or layer.kind in PASS_ON:
                 order = self._passed_on(layer, output) or order
@@ -68,6 +74,28 @@ def _one_batch(order: Order) -> bool:
     """Whether all dimensions before the last two make one batch without a copy."""
     batch = len(order) - 2
     return batch < 2 or order[:batch] == tuple(range(batch))
+
+
+def _viewed(tensor: Tensor, order: Order, output: Tensor) -> Order | None:
+    """The order behind a view, by torch's rule: axes split or join within pieces that lie without gaps."""
+    old, new = ([concrete(size) for size in t.shape] for t in (tensor, output))
+    if not old or 0 in old or prod(old) != prod(new):
+        return None
+    strides = [prod(old[after] for after in order[order.index(dim) + 1 :]) for dim in range(len(old))]
+    found = [0] * len(new)
+    left, base, piece, taken = len(new), strides[-1], 1, 1
+    for dim in reversed(range(len(old))):
+        piece *= old[dim]
+        if dim and (old[dim - 1] == 1 or strides[dim - 1] == piece * base):
+            continue
+        while left and (taken < piece or new[left - 1] == 1):
+            left -= 1
+            found[left] = taken * base
+            taken *= new[left]
+        if taken != piece:
+            return None
+        base, piece, taken = strides[dim - 1], 1, 1
+    return tuple(sorted(range(len(new)), key=lambda dim: -found[dim]))
 
 
 def _permuted(order: Order, dims: Order) -> Order:

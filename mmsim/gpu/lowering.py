@@ -71,14 +71,17 @@ def kernels(
 
 def lower(layer: Layer, problems: tuple[Problem, ...], site: Site) -> tuple[Kernel, ...]:
     """As `kernels`, on a machine that is already known."""
-    if layer.kind in FUSED_ATTENTION and len(problems) == 3 and _flash_applies(layer, site.machine):
+    apart = layer.kind in FUSED_ATTENTION and len(problems) == 3
+    if apart and _flash_applies(layer, site.machine):
         return (_attention(layer, problems, site),)
     found: list[Kernel] = [_copy(tensor, site) for tensor in site.copied]
+    if apart:  # each side of the first product takes the root of the scale
+        found.extend(_pass(tensor, site, "scale") for tensor in layer.inputs[:2])
     for problem in problems:
         for kernel in LOWER.get(problem.family, _vector)(layer, problem, site):
             found.append(replace(kernel, count=kernel.count * concrete(problem.instances)))
     if layer.kind in CONVOLUTIONS and layer.operand("bias") is not None and problems:
-        found.append(_bias(layer, site))
+        found.append(_pass(layer.output, site, "bias"))
     return tuple(found)
 
 
@@ -103,7 +106,8 @@ def _product(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
     shape = problem.shape
     cold = (site.share(layer.inputs, 0.0), site.share(layer.weights, 1.0), site.share(layer.outputs, 0.0))
     dtype = format_of(layer, site, convolution=False)
-    return (gemm(shape["M"], shape["N"], shape["K"], shape.get("B", 1), dtype, site.machine, cold=cold),)
+    size = (shape["M"], shape["N"], shape["K"], shape.get("B", 1))
+    return (gemm(*size, dtype, site.machine, cold=cold, b_along_k=layer.kind == "linear"),)
 
 
 def _convolution(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
@@ -134,12 +138,11 @@ def _unit_stride(inputs: DataSpace) -> bool:
     return all(coefficient == 1 for rank in inputs.projection for _, coefficient in rank)
 
 
-def _bias(layer: Layer, site: Site) -> Kernel:
-    """PyTorch adds a convolution's bias in a kernel of its own."""
-    out = layer.output
-    size = float(concrete(out.bytes))
-    traffic = Traffic(size, size, site.share((out,), 0.0), site.share((out,), 0.0))
-    return vector.elementwise(site.machine, float(concrete(out.elements)), traffic, name="bias", dtype=out.dtype)
+def _pass(tensor: Tensor, site: Site, name: str) -> Kernel:
+    """A pointwise kernel over a tensor, such as the bias that PyTorch adds to a convolution in one of its own."""
+    size, cold = float(concrete(tensor.bytes)), site.share((tensor,), 0.0)
+    points = float(concrete(tensor.elements))
+    return vector.elementwise(site.machine, points, Traffic(size, size, cold, cold), name=name, dtype=tensor.dtype)
 
 
 def _copy(tensor: Tensor, site: Site) -> Kernel:
@@ -153,8 +156,13 @@ def _copy(tensor: Tensor, site: Site) -> Kernel:
 
 
 def _flash_applies(layer: Layer, machine: Machine) -> bool:
-    """FlashAttention needs 16-bit formats and compute capability 8; the memory-efficient kernel takes the rest."""
-    return layer.output.dtype in ("float16", "bfloat16", "float32") and machine.device.compute_capability >= 5
+    """FlashAttention needs 16-bit formats and compute capability 8; the memory-efficient kernel takes the rest. Both
+    take four dimensions alone; with three or five PyTorch computes two products and a softmax."""
+    return (
+        len(layer.output.shape) == 4
+        and layer.output.dtype in ("float16", "bfloat16", "float32")
+        and machine.device.compute_capability >= 5
+    )
 
 
 def _attention(layer: Layer, problems: tuple[Problem, ...], site: Site) -> Kernel:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmsim.arch.model import Arch
-from mmsim.gpu.host import calls
+from mmsim.gpu import host
 from mmsim.gpu.kernel import Kernel
 from mmsim.gpu.layout import Layouts
 from mmsim.gpu.lowering import DEFAULTS, Mode, Options, Site, lower
@@ -72,7 +72,7 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
     where = machine(arch)
     residency = _Residency(where.device.l2_resident_bytes)
     fused = _fused_away(graph) if mode == "fused" else frozenset()
-    host = where.device.host
+    server = where.device.host
     gap = where.device.gap_s if mode == "eager" else 0.0  # a graph holds its kernels ready
     dispatched = end = 0.0
     layers = []
@@ -88,16 +88,17 @@ def network(graph: Graph, arch: Arch, mode: Mode = "eager", options: Options = D
                 lowered[same] = lower(layer, problems, site)
             found = lowered[same]
         residency.touch(layer)
-        layouts.see(layer, pointwise=bool(problems) and all(p.family == "elementwise" for p in problems))
-        host_s = _host_units(layer, found) * host.pipelined_dispatch_s if mode == "eager" else 0.0
+        pointwise = bool(problems) and all(p.family == "elementwise" for p in problems)
+        layouts.see(layer, pointwise=pointwise, copied=bool(problems))
+        host_s = _host_units(layer, found) * server.pipelined_dispatch_s if mode == "eager" else 0.0
         dispatched += host_s
         before = end
         for kernel in found:
             end = max(end + gap, dispatched) + kernel.total_s + (kernel.count - 1) * gap
         joules = sum(energy(kernel, where) for kernel in found) + where.device.power.idle_w * (end - before)
         layers.append(LayerTime(layer, found, host_s, end - before, joules))
-    launch = host.launch_s if mode != "eager" else 0.0  # one launch for the whole graph
-    wall = max(end, dispatched) + launch + host.sync_s
+    launch = server.launch_s if mode != "eager" else 0.0  # one launch for the whole graph
+    wall = max(end, dispatched) + launch + server.sync_s
     return NetworkTime(
         layers=tuple(layers),
         mode=mode,
@@ -124,19 +125,16 @@ def _signature(layer: Layer, site: Site) -> object:
 
 def copy_time(where: Machine, size: float) -> float:
     """Host to device: over PCIe from pageable memory, or through the shared DRAM of a Jetson (read and write)."""
-    host = where.device.host
-    rate = where.dram_bytes_per_s / 2 if host.unified_memory else host.copy_bytes_per_s
-    return host.copy_latency_s + size / rate
-
-
-VIEW, EXTRA_LAUNCH = 0.3, 0.25
-"""Host work of a view, and of a further kernel launched within one op, in units of a plain op."""
+    server = where.device.host
+    rate = where.dram_bytes_per_s / 2 if server.unified_memory else server.copy_bytes_per_s
+    return server.copy_latency_s + size / rate
 
 
 def _host_units(layer: Layer, found: tuple[Kernel, ...]) -> float:
     if not found:
-        return VIEW
-    return calls(layer.kind) + EXTRA_LAUNCH * (sum(kernel.count for kernel in found) - 1)
+        return host.VIEW
+    launches = sum(host.ADDED_BIAS if kernel.name == "bias" else host.LAUNCH * kernel.count for kernel in found)
+    return host.calls(layer.kind) + launches - host.LAUNCH
 
 
 class _Residency:
