@@ -356,6 +356,20 @@ def test_a_sweep_of_a_gpu_by_command(
     assert second.kernels is not None and second.layers
 
 
+def test_a_sweep_without_ncu_goes_on_without_counters(
+    gpu: fake_cuda.Machine, two_variants: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setattr(sys, "argv", sweeping(tmp_path, "--counters"))
+    assert cli._run() == 0
+    assert len(json.loads(capsys.readouterr().out)["measured"]) == 2
+    (note,) = measurement.load(tmp_path / "vision_touch.uni_force.b1.float32.eager.json").notes
+    assert note == "counters not measured: --counters: Nsight Compute (ncu) is not installed"
+    monkeypatch.setattr(sys, "argv", ["mmsim", "measure", "vision_touch", "--device", "cuda", "--counters"])
+    assert cli._run() == 2  # asked for by name, it is refused at once
+    assert capsys.readouterr().err == "mmsim: --counters: Nsight Compute (ncu) is not installed\n"
+
+
 def test_out_of_memory_skips_larger_batches_and_is_not_tried_again(
     gpu: fake_cuda.Machine, two_variants: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
