@@ -305,6 +305,17 @@ def test_energy_from_power_where_there_is_no_counter(gpu: fake_cuda.Machine) -> 
     assert found and found.average_w == pytest.approx(100) and "averaged" in found.method
 
 
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_an_id_that_the_driver_does_not_know_is_the_only_gpus(
+    gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch, gpus: int
+) -> None:
+    """Of two, the first may be another's: its energy would be taken for this one's."""
+    nvml = sys.modules["pynvml"]
+    monkeypatch.setattr(nvml, "nvmlDeviceGetHandleByUUID", nvml.nvmlDeviceGetUtilizationRates)
+    monkeypatch.setattr(nvml, "nvmlDeviceGetCount", lambda: gpus)
+    assert (machine.gpu(CUDA) is not None) == (gpus == 1)
+
+
 def test_without_nvml_the_driver_is_asked_by_its_tool(gpu: fake_cuda.Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     table = SimpleNamespace(stdout="580.159.04, 345, 3201, 700.00\n")
