@@ -206,6 +206,7 @@ def nvml() -> Any:
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
         nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetCount=lambda: 1,
         nvmlSystemGetDriverVersion=lambda: "580.159.04",
         nvmlDeviceGetClockInfo=lambda handle, kind: {1: 1980, 2: 3201}[kind],
         nvmlDeviceGetPowerManagementLimit=lambda handle: 700_000,

@@ -143,12 +143,19 @@ def test_by_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (("av_mnist", "--batch", "1", "--batch", "2"), "--batch: only one, unless with --all"),
         (("av_mnist", "--all", "--fusion", "sum", "-o", "x"), "--all takes every variant"),
         (("nothing", "--all", "-o", "x"), "nothing"),
+        (("--all", "--device", "tpu", "-o", "x"), "--device: unknown device 'tpu'"),
+        (("--all", "--dtype", "int8", "-o", "x"), "--dtype: unknown floating format 'int8'"),
+        (("--all", "--mode", "eager", "--mode", "graph", "-o", "x"), "--mode graph, --streams and --counters need"),
+        (("--all", "--counters", "-o", "x"), "--mode graph, --streams and --counters need --device cuda"),
     ],
 )
 def test_bad_requests_are_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
-) -> None:
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...], message: str,
+) -> None:  # fmt: skip
+    """At once: nothing is written, no run is noted as failed."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["mmsim", "measure", *arguments])
     assert cli._run() == 2
     error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1
+    assert message in error and error.count("\n") == 1 and list(tmp_path.iterdir()) == []

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from mmsim.errors import InputError
 from mmsim.workloads.end_to_end import EndToEnd, HostStep, Preprocess, behind
 
-LARGEST = 65536
-"""Value of a knob: beyond it a network's inputs alone fill a machine."""
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -112,9 +109,8 @@ class Workload:
             self._check("modality", modality, self.modalities)
         for knob, value in ({"batch": batch} | knobs).items():
             self._check("knob", knob, ("batch", *self.knobs))
-            if not 1 <= value <= (LARGEST if knob != "batch" else value):
-                most = "positive" if knob == "batch" else f"from 1 to {LARGEST}"
-                raise InputError(f"{self.name}: {knob}={value} must be {most}")
+            if not 1 <= value <= (value if knob == "batch" else LARGEST):
+                raise InputError(f"{self.name}: {knob}={value} must be positive, and a knob at most {LARGEST}")
         choice = Choice(
             fusion="" if modality else fusion or self.fusions[0],
             modality=modality,
@@ -234,3 +230,7 @@ def get(name: str) -> Workload:
         raise InputError(f"no workload {name!r}: did you mean {' or '.join(near)}?")
     workload: Workload = importlib.import_module(f"mmsim.workloads.{name}").WORKLOAD
     return workload
+
+
+LARGEST = 65536
+"""Value of a knob: beyond it a network's inputs alone fill a machine."""

@@ -112,7 +112,7 @@ def command(
 
 def _measured(
     what: Measured, batch: int, dtype: str, mode: Mode, built: Built, *, device: str, repeats: int, seconds: float,
-    cache: Any, streams: bool, counters: bool, full: bool = True,
+    cache: Any, streams: bool, counters: bool, full: bool = True, alone: bool = True,
 ) -> Measurement:  # fmt: skip
     from mmsim.measure.details import check, detailed, warned
     from mmsim.measure.machine import device_of
@@ -121,7 +121,7 @@ def _measured(
 
     line, where = shlex.join(["mmsim", *sys.argv[1:]]), device_of(device)
     options = Options(batch, dtype, what, line, mode, cache, full=full, streams=streams, counted=counters)
-    check(where, options)
+    check(where, options, tools=alone)
     subject, rule = built.subject(what, batch, dtype, where), Rule(repeats=repeats, budget_s=seconds)
     return warned(lambda: detailed(subject, measure(subject, rule, options), rule, options))
 
@@ -132,6 +132,8 @@ def _sweep(
 ) -> None:  # fmt: skip
     from mmsim.measure import sweep
     from mmsim.measure.built import Built
+    from mmsim.measure.machine import device_of
+    from mmsim.measure.subject import floating
     from mmsim.report import progress
     from mmsim.workloads import names
 
@@ -139,12 +141,16 @@ def _sweep(
         raise InputError("--all needs a folder", field="-o")
     if source != Source(source.spec):
         raise InputError("--all takes every variant: leave out --fusion, --modality, --set, --stage and the like")
+    if device_of(how["device"]).type != "cuda" and (how["streams"] or how["counters"] or "graph" in modes):
+        raise InputError("--mode graph, --streams and --counters need --device cuda")
+    for name in dtypes:
+        floating(name)
     planned = sweep.plan((source.spec,) if source.spec else names(), batches, dtypes, modes)
     built, asked = Built(), (how.pop("streams"), how.pop("counters"))
 
     def one(p: Planned) -> Measurement:
         streams, counters = (wanted and p.counted for wanted in asked)
-        more: dict[str, Any] = {"streams": streams, "counters": counters, "full": p.full}
+        more: dict[str, Any] = {"streams": streams, "counters": counters, "full": p.full, "alone": False}
         return _measured(p.source, p.batch, p.dtype, p.mode, built, **more, **how)
 
     with progress.bar("measuring", len(planned)) as step:

@@ -73,10 +73,10 @@ class CpuClock:
 class CudaClock:
     """CUDA events for the device, the host's own clock for dispatch.
 
-    A mark is two events: the operation before it ends at the first, the one after it begins at the second. What a
-    mark adds to each operation (an event of the device's time, or of the host's where the device waits for it) no event
-    can tell: `excess` finds it from the passes without marks. While the device keeps up with the host, an operation's
-    time holds the wait for the host; the kernels' own times are those of `mmsim.measure.kernels`.
+    A mark is one event, at which the operation before it ends and the one after it begins. What it adds to each (of
+    the device's time, or of the host's where the device waits for it) no event can tell: `excess` finds it from the
+    passes without marks. While the device keeps up with the host, an operation's time holds the wait for the host; the
+    kernels' own times are those of `mmsim.measure.kernels`.
 
     Events are `external`: captured into a CUDA graph they become nodes of it, and each replay records them anew.
     """
@@ -84,7 +84,7 @@ class CudaClock:
     method = "CUDA events"
 
     def __init__(self) -> None:
-        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._events: list[torch.cuda.Event] = []
         self._times: list[tuple[float, float]] = []
         self._stream: torch.cuda.Stream | None = None
 
@@ -93,16 +93,14 @@ class CudaClock:
         if index < 0:
             self._stream, self._times = torch.cuda.current_stream(), []
         if index + 1 == len(self._events):
-            self._events.append((cuda_event(external=True), cuda_event(external=True)))
-        first, second = self._events[index + 1]
-        first.record(self._stream)
-        second.record(self._stream)
+            self._events.append(cuda_event(external=True))
+        self._events[index + 1].record(self._stream)
         self._times.append((ended, time.perf_counter()))
 
     def finish(self) -> tuple[list[float], list[float]]:
         torch.cuda.synchronize()
         marks = self._events[: len(self._times)]
-        spans = [before[1].elapsed_time(after[0]) * 1e-3 for before, after in pairwise(marks)]
+        spans = [before.elapsed_time(after) * 1e-3 for before, after in pairwise(marks)]
         host = [after[0] - before[1] for before, after in pairwise(self._times)]
         return spans, host
 

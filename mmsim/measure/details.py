@@ -27,11 +27,11 @@ COMPILED = "a compiled program has no layers: times of the whole and of its stag
 BY_PROFILER = "layers are the kernels' own times, profiled op by op: a CUDA graph launches the same kernels"
 
 
-def check(device: torch.device, options: Options) -> None:
-    """Refuse what this device cannot tell before anything runs."""
+def check(device: torch.device, options: Options, tools: bool = True) -> None:
+    """Refuse what this device cannot tell before anything runs; without `tools`, what a tool lacks is a note later."""
     if options.counted and device.type != "cuda":
         raise InputError("counters are those of a GPU: it needs --device cuda", field="--counters")
-    if options.counted and shutil.which("ncu") is None:
+    if tools and options.counted and shutil.which("ncu") is None:
         raise InputError("Nsight Compute (ncu) is not installed", field="--counters")
     if options.streams and device.type != "cuda":
         raise InputError("encoders run side by side on CUDA streams: it needs --device cuda", field="--streams")

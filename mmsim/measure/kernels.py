@@ -72,7 +72,7 @@ def profile(subject: Subject, passes: int = 3) -> Kernels:
     Raises `InputError` where the profiler sees none, as where CUPTI may not be used.
     """
     program = annotated(subject.captured)
-    launches = mapped(record(lambda: program(*subject.inputs), passes, cuda=True), device=True)
+    launches = mapped(record(lambda: program.forward(*subject.inputs), passes, cuda=True), device=True)
     if not any(launch.kind == "kernel" for launch in launches):
         raise InputError("the profiler saw no kernel")
     ops = {layer.name: layer.op for layer in subject.graph.layers}

@@ -72,7 +72,7 @@ def _cuda(device: torch.device) -> Machine:
         kind="cuda", name=properties.name, threads=torch.get_num_threads(), memory_bytes=properties.total_memory
     )
     nvml = gpu(device)
-    return msgspec.structs.replace(found, **(_asked(nvml) if nvml is not None else _smi()))
+    return msgspec.structs.replace(found, **(_asked(nvml) if nvml is not None else _smi(str(properties.uuid))))
 
 
 def _asked(nvml: Nvml) -> dict[str, Any]:
@@ -88,10 +88,11 @@ def _asked(nvml: Nvml) -> dict[str, Any]:
     }
 
 
-def _smi() -> dict[str, Any]:
+def _smi(uuid: str) -> dict[str, Any]:
     """The same by ``nvidia-smi``, where nvidia-ml-py is not installed; nothing without it."""
     query = [
         "nvidia-smi",
+        f"--id=GPU-{uuid}",
         "--query-gpu=driver_version,clocks.sm,clocks.mem,power.limit",
         "--format=csv,noheader,nounits",
     ]
@@ -141,11 +142,11 @@ def gpu(device: torch.device) -> Nvml | None:
 
 
 def _first_gpu() -> Nvml | None:
-    """Where the driver knows no such id, as in some containers."""
+    """Where the driver knows no such id, as in some containers: the only one, if there is but one."""
     import pynvml
 
     try:
-        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0))
+        return Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(0)) if pynvml.nvmlDeviceGetCount() == 1 else None
     except pynvml.NVMLError:
         return None
 

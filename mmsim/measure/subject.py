@@ -134,11 +134,9 @@ def prepare(
     Stages are declared by `stages` (None: inferred), and changed by `overrides`.
     """
     check_paths({**(stages or {}), **(overrides or {})}, {path for path, _ in module.named_modules()})
-    floating = getattr(torch, dtype, None)
-    if not isinstance(floating, torch.dtype) or not floating.is_floating_point:
-        raise InputError(f"unknown floating format {dtype!r}", field="--dtype")
-    module = module.to(floating)
-    inputs = nested.replace(inputs, lambda _, t: t.to(floating) if t.is_floating_point() else t)
+    format_ = floating(dtype)
+    module = module.to(format_)
+    inputs = nested.replace(inputs, lambda _, t: t.to(format_) if t.is_floating_point() else t)
     captured = capture(module, inputs)
     graph = staged(captured, stages)
     if overrides:
@@ -146,6 +144,14 @@ def prepare(
     module.to(device)  # a recurrent module lays its weights out for cuDNN as it moves
     tensors = tuple(tensor.to(device) for _, tensor in nested.tensors(inputs))
     return Subject(placed(captured, device), graph, tensors, device)
+
+
+def floating(name: str) -> torch.dtype:
+    """The floating format of this name, as torch calls it. Raises `InputError` for another."""
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f"unknown floating format {name!r}", field="--dtype")
+    return found
 
 
 def placed(captured: fx.GraphModule, device: torch.device) -> fx.GraphModule:
