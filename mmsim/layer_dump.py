@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,8 @@ from mmsim.layer import Attr, Layer, Role, Stage, Tensor
 from mmsim.size import Polynomial
 
 FORMAT, VERSION = "mmsim layer dump", 1
+MOST, MOST_DIMENSIONS = 2**63, 64
+"""Of elements and arguments, as torch has them, and of a tensor's dimensions."""
 
 
 class _TensorRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,6 +164,8 @@ def from_record(value: Any, *, file: str) -> Graph:
 def _tensor(name: str, record: _TensorRecord, file: str) -> Tensor:
     try:
         shape = tuple(s if isinstance(s, int) else size.parse(s) for s in record.shape)
+        if len(shape) > MOST_DIMENSIONS or prod(s for s in shape if isinstance(s, int)) > MOST:
+            raise InputError("larger than any tensor", field="shape")
         return Tensor(name, shape, record.dtype, record.role)
     except InputError as error:
         raise InputError(error.message, file=file, field=f"tensors.{name}.{error.field or 'shape'}") from None
@@ -198,6 +203,8 @@ def _attr(value: Any, where: str, file: str) -> Attr:
             return size.parse(value["size"])
         except InputError as error:
             raise InputError(error.message, file=file, field=where) from None
+    if isinstance(value, int) and abs(value) > MOST:
+        raise InputError("larger than any argument", file=file, field=where)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list):

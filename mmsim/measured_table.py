@@ -12,7 +12,7 @@ from mmsim import files
 from mmsim.errors import InputError
 
 MAX_ROWS = 200_000
-MAX_SIZE = 2.0**40  # of a figure: far beyond any tensor's edge, and any time in milliseconds
+MAX_SIZE = 2.0**40  # of a figure: far beyond any tensor's edge, and any time in milliseconds; its inverse below any
 
 
 def rows(path: Path, wanted: Sequence[str], what: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -50,6 +50,8 @@ def figure(text: str, path: Path, field: str, *, whole: bool = False, zero: bool
         raise InputError(f"not a number: {text!r}", file=str(path), field=field) from None
     if not isfinite(value) or value > MAX_SIZE or value < 0 or (value == 0 and not zero):
         raise InputError(f"must be a positive number, is {text}", file=str(path), field=field)
+    if 0 < value < 1 / MAX_SIZE:
+        raise InputError(f"too small: {text}", file=str(path), field=field)
     if whole and value != int(value):
         raise InputError(f"must be a whole number, is {text}", file=str(path), field=field)
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -240,8 +240,8 @@ def load(path: str | Path) -> Measurement:
     return measured
 
 
-LONGEST_S = 1e7
-"""No pass takes months."""
+LONGEST_S, LARGEST_BATCH, LARGEST = 1e7, 2**31, 2**63
+"""No pass takes months; no count or rate is beyond the last."""
 
 
 def _check(measured: Measurement) -> None:
@@ -256,6 +256,8 @@ def _check(measured: Measurement) -> None:
     for name in ("batch", "parameters", "macs"):
         if getattr(measured, name) < (name == "batch"):
             raise InputError("must be positive", field=name)
+    if measured.batch > LARGEST_BATCH:
+        raise InputError(f"larger than {LARGEST_BATCH}", field="batch")
     excused = measured.mode == "compiled" or any(note.startswith("layers not measured") for note in measured.notes)
     if not measured.layers and not excused:
         raise InputError("no layer was measured", field="layers")
@@ -266,6 +268,10 @@ def _check(measured: Measurement) -> None:
         names.add(layer.name)
         if layer.stage not in measured.stages:
             raise InputError(f"{layer.stage!r} is not among the stages", field=f"layers.{index}.stage")
+    parts = {name: value for name, value in msgspec.to_builtins(measured).items() if name != "graph"}
+    for where, number in _numbers(parts):
+        if not 0 <= number < LARGEST:
+            raise InputError("no figure of a measurement is negative or so large", field=where)
 
 
 def dump(measurement: Measurement, path: str | Path) -> Path:
@@ -285,6 +291,15 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(part) for key, part in value.items()}
     return [_rounded(part) for part in value] if isinstance(value, list) else value
+
+
+def _numbers(value: Any, where: str = "") -> Iterator[tuple[str, float]]:
+    """Every number, with its place."""
+    if isinstance(value, (int, float)):
+        yield where, value
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, part in parts:
+        yield from _numbers(part, f"{where}.{name}" if where else str(name))
 
 
 def _figures(measured: Measurement) -> Iterable[tuple[str, Spread]]:

@@ -161,6 +161,8 @@ def _read(path: Path, op: str) -> Iterable[tuple[str, str, Row]]:
             )
             for name, cell in row.items()
         }
+        if family == "conv" and figures["kernel"] > figures["input_size"] + 2 * figures["padding"]:
+            raise InputError("larger than the padded input", file=str(path), field=f"line {line}.kernel")
         yield kind, f"{kind} {' x '.join(cell for name, cell in row.items() if name != MEASURED)}", figures
 
 

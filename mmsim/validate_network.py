@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import isclose
 from typing import Any
 
 import msgspec
@@ -21,6 +22,8 @@ from mmsim.validate import Pair, errors, spearman
 
 MODES: dict[str, Mode] = {"eager": "eager", "graph": "graph", "compiled": "fused"}
 """How it was measured -> how it is predicted."""
+SAME = 0.01
+"""Of the MACs of two graphs of one network, which two versions may count a little differently."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,9 @@ def compare(measured: Measurement, graph: Graph, arch: Arch) -> Comparison:
     predicted = run(_as_measured(graph, measured), _as_found(arch, measured), mode=MODES[measured.mode])
     costs = {cost.layer.name: cost for cost in predicted.layers}
     _check_same(measured, [cost.layer for cost in predicted.layers])
+    macs = concrete(predicted.graph.totals().macs)
+    if measured.source.only is None and not isclose(macs, measured.macs, rel_tol=SAME, abs_tol=1):
+        raise InputError(f"{measured.macs} in the measurement, {macs} in this graph", field="macs")
     kernels = measured.kernels if arch.device is not None else None
     times = {layer.name: _time(layer.device_s, measured) for layer in measured.layers}
     if kernels is not None:

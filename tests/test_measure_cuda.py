@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from torch import fx, nn
 
 from mmsim import cli, measurement
+from mmsim.cli.measured import tables
 from mmsim.errors import InputError
 from mmsim.measure import counters, energy, machine, memory, programs, session, subject, sweep
 from mmsim.measure.clock import CudaClock, Pass, excess
@@ -231,6 +232,12 @@ def test_in_a_graph_layers_are_timed_by_the_events_in_it(gpu: fake_cuda.Machine)
     assert found.host_s.median == 0.0
 
 
+def test_what_marks_added_is_said(gpu: fake_cuda.Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five marks of 8 us on a pass of 10 us."""
+    tables(measured(two_encoders(), mode="graph"))
+    assert "(+0.0 %, +400 % before 8 us a mark were taken off)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_noisy_pass_does_not_make_the_layers_longer_than_the_whole() -> None:
     """Another layer takes 9 us too long in each pass: no median of one layer shows it, every sum does."""
     spans = [[19e-6 if layer == noisy else 10e-6 for layer in range(3)] for noisy in range(3)]
@@ -427,19 +434,24 @@ def test_what_ncu_refuses_is_said() -> None:
 
 
 def test_ncu_is_asked_again_without_metrics_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    lacking = "smsp__warp_issue_stalled_membar_per_warp_active.pct"
+    lacking = ("smsp__warp_issue_stalled_membar_per_warp_active.pct", counters.METRICS["ipc"][0])
     asked: list[list[str]] = []
 
     def ncu(request: Any, metrics: list[str], within_s: float) -> str:
         asked.append(metrics)
-        if lacking in metrics:
-            return f"==ERROR== Failed to find metric {lacking}\n"
+        for name in lacking:
+            if name in metrics:
+                return f"==ERROR== Failed to find metric {name}\n"
         return table([[("1", "5")]] * 3, metrics)
 
     monkeypatch.setattr(counters.shutil, "which", lambda name: "/usr/bin/ncu")
     monkeypatch.setattr(counters, "_ncu", ncu)
     found = counters.counters(Source("av_mnist"), 1, "float32", WANTED)
-    assert len(asked) == 2 and "stall_Sync" not in found["head"] and found["head"]["stall_Mem"] == pytest.approx(5)
+    assert (
+        len(asked) == 3
+        and not {"stall_Sync", "ipc"} & set(found["head"])
+        and found["head"]["stall_Mem"] == pytest.approx(5)
+    )
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def test_nothing_launched_sums_to_nothing() -> None:
         ("scudnn_128x64_relu_medium_nn_v1", "Relu"), ("cudnn::bn_fw_inf_1C11_kernel", "Other"),
         ("implicit_convolve_sgemm", "Conv"), ("vectorized_layer_norm_kernel", "BNorm"),
         ("unrolled_elementwise_kernel", "Elewise"), ("max_pool_forward_nchw", "Pooling"),
-        ("sm80_xmma_gemm_f32", "Gemm"),
+        ("sm80_xmma_gemm_f32", "Gemm"), ("nvjet_tst_128x64_64x12_2x1_v_bz_TNN", "Gemm"),
         ("gemv2T_kernel_val", "Gemm"), ("splitKreduce_kernel", "Reduce"), ("softmax_warp_forward", "Other"),
         ("RELU", "Other"),
     ],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import random
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from mmsim.arch import load
 from mmsim.arch.cpu import KEPT
 from mmsim.claims import claims
 from mmsim.errors import InputError
-from mmsim.layer_dump import dump
-from mmsim.measurement import Kernels, LayerTime, Machine, Measurement, Source, StageTime, spread
+from mmsim.layer_dump import dump, from_record, to_record
+from mmsim.measurement import Energy, Kernels, LayerTime, Machine, Measurement, Source, StageTime, spread
 from mmsim.repeat import repeat
 from mmsim.run import run
+from mmsim.size import concrete
 from mmsim.validate_network import compare, record, weighted_error
 from tests.toy import toy
 
@@ -42,8 +44,8 @@ def as_predicted(batch: int = 4, factor: float = 1.0, **changes: object) -> Meas
     found = Measurement(
         format=measurement.FORMAT, version=measurement.VERSION, workload="toy", variant="concat", batch=batch,
         dtype="float32", source=Source("toy"), mode="eager", machine=Machine("cpu", "by hand"), software={}, command="",
-        date="", rule="", parameters=1, macs=1, wall_s=whole, device_s=whole, layers_s=whole, host_s=whole,
-        layers=layers, stages=stages,
+        date="", rule="", parameters=1, macs=concrete(graph.totals().macs), wall_s=whole, device_s=whole,
+        layers_s=whole, host_s=whole, layers=layers, stages=stages,
     )  # fmt: skip
     return msgspec.structs.replace(found, **changes)
 
@@ -219,21 +221,69 @@ def damage(record: Any, where: tuple[Any, ...], draw: random.Random) -> None:
         record[where[-1]] = draw.choice(BAD)
 
 
-def test_whatever_is_damaged_is_refused_on_one_line_or_does_no_harm(tmp_path: Path) -> None:
-    draw, path = random.Random(0), tmp_path / "m.json"
-    sound = measurement.to_record(as_predicted())
-    every = list(places(sound))
-    refused = 0
-    for _ in range(600):
+def on_a_gpu() -> Measurement:
+    """Of a model of one's own, with its graph and everything that a GPU tells."""
+    graph = toy().at(B=4)
+    costs = {c.layer.name: c.kernel_s for c in run(graph, load("h200")).layers}
+    kernels = Kernels(3, sum(costs.values()), {"Conv": 1e-6}, {}, {"<10 us": 1.0}, {}, costs, 0.0, {"x": 1}, {"y": 1})
+    return as_predicted(
+        kernels=kernels, machine=Machine("cuda", "by hand"), source=Source("toy.py:build"), graph=to_record(graph),
+        energy=Energy(1e-3, 300.0, "by hand"), counters={"head": {"ipc": 1.0}},
+    )  # fmt: skip
+
+
+def test_a_measurement_of_a_graph_of_another_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"macs: 7 in the measurement, \d+ in this graph"):
+        compare(as_predicted(macs=7), toy(), HOST)
+
+
+@pytest.mark.parametrize(
+    "where, value, message",
+    [
+        (("layers", 0, "attrs", "stride"), [0, 0], r"a convolution of stride \(0, 0\) and dilation"),
+        (("layers", 0, "outputs"), [], "at .* cannot have these tensors and arguments: tuple index out of range"),
+        (("layers", 0, "attrs", "padding"), 10**30, "layers.0.attrs.padding: larger than any argument"),
+        (("tensors", "image", "shape"), [2**62, 4, 1, 1], "tensors.image.shape: larger than any tensor"),
+        (("tensors", "image", "shape"), [1] * 65, "tensors.image.shape: larger than any tensor"),
+    ],
+)
+def test_a_damaged_graph_is_told_by_its_place(where: tuple[Any, ...], value: Any, message: str) -> None:
+    damaged = to_record(toy().at(B=4))
+    damaged_part: Any = damaged
+    for key in where[:-1]:
+        damaged_part = damaged_part[key]
+    damaged_part[where[-1]] = value
+    with pytest.raises(InputError, match=message) as caught:
+        compare(as_predicted(), from_record(damaged, file="toy.json"), HOST)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make, arch", [(as_predicted, "host_cpu"), (on_a_gpu, "h200")])
+def test_whatever_is_damaged_is_refused_on_one_line_or_does_no_harm(
+    make: Callable[[], Measurement], arch: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """By command: exit 2 and one line that names the file, or exit 0 and figures that are numbers."""
+    draw, path, out = random.Random(0), tmp_path / "m.json", tmp_path / "out.json"
+    sound = measurement.to_record(make())
+    graph = [] if sound["graph"] else ["--graph", str(dump(toy(), tmp_path / "toy.json"))]
+    monkeypatch.setattr(
+        sys, "argv", ["mmsim", "validate", "network", str(path), "--arch", arch, "-o", str(out), *graph]
+    )
+    every, refused = list(places(sound)), 0
+    for _ in range(500):
         record_ = copy.deepcopy(sound)
         damage(record_, draw.choice(every), draw)
         path.write_text(json.dumps(record_))
-        try:
-            json.dumps(record([compare(measurement.load(path), toy(), HOST)]), allow_nan=False)
-        except InputError as error:
+        status, said = cli._run(), capsys.readouterr()
+        if status == 0:
+            json.loads(out.read_text(), parse_constant=lambda name: pytest.fail(name))
+            assert said.err == "" and not re.search(r"\b(nan|inf)\b", said.out)
+            out.unlink()
+        else:
             refused += 1
-            assert "\n" not in str(error)
-    assert 300 < refused < 600  # dates and the like may be anything
+            assert status == 2 and said.err.count("\n") == 1 and "m.json" in said.err and not out.exists()
+    assert 250 < refused < 500  # dates and the like may be anything
 
 
 @pytest.mark.parametrize(
@@ -264,7 +314,8 @@ def test_by_command_the_file_of_another_network_is_named(
     paths = [str(measurement.dump(m, tmp_path / name)) for m, name in ((good, "good.json"), (other, "other.json"))]
     monkeypatch.setattr(sys, "argv", ["mmsim", "validate", "network", *paths, "--arch", "host_cpu", "--graph", graph])
     assert cli._run() == 2
-    assert "other.json: the measurement has no layer" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "other.json with " in error and "toy.json: the measurement has no layer" in error
 
 
 # --- by command ----------------------------------------------------------------------------------

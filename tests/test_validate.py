@@ -39,6 +39,12 @@ def test_spearman_shares_ranks_of_ties() -> None:
         ("m,n,k,latency_ms\n1,2,nan,3\n", "gemm", "line 2.k: must be a positive number, is nan"),
         ("m,n,k,latency_ms\n1,2,3.5,3\n", "gemm", "line 2.k: must be a whole number, is 3.5"),
         ("m,n,k,latency_ms\n1,2,1e99,3\n", "gemm", "line 2.k: must be a positive number, is 1e99"),
+        ("m,n,k,latency_ms\n1,2,3,1e-308\n", "gemm", "line 2.latency_ms: too small: 1e-308"),
+        (
+            "batch,in_channels,out_channels,kernel,input_size,stride,padding,latency_ms\n1,8,8,7,4,1,1,0.1\n",
+            "conv",
+            "line 2.kernel: larger than the padded input",
+        ),
         ("m,n,k,latency_ms\n1,2,3\n", "gemm", "line 2: 3 cells, 4 columns"),
         ("m,n,k,latency_ms,m\n1,2,3,4,5\n", "gemm", "column m stands twice"),
         ("m;n;k;latency_ms\n1;2;3;4\n", "gemm", "columns must be separated by commas"),

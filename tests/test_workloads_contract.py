@@ -24,6 +24,7 @@ def test_names_are_the_files_that_define_a_workload() -> None:
         ("av_mnist", {"fusion": "concta"}, "av_mnist has no fusion 'concta': it has concat, tensor, low_rank"),
         ("av_mnist", {"modality": "text"}, "av_mnist has no modality 'text': it has image, audio"),
         ("av_mnist", {"length": 3}, "av_mnist has no knob 'length': it has batch, channels, uni_image_channels"),
+        ("medical_seg", {"cube": 10**6}, "medical_seg: cube=1000000 must be from 1 to 65536"),
         ("av_mnist", {"batch": 0}, "av_mnist: batch=0 must be positive"),
         ("av_mnist", {"fusion": "concat", "modality": "image"}, "give a fusion or a modality, not both"),
         ("mm_imdb", {"length": 513}, "length=513: this text encoder has positions for 512 tokens"),

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from mmsim.errors import InputError
 from mmsim.workloads.end_to_end import EndToEnd, HostStep, Preprocess, behind
 
+LARGEST = 65536
+"""Value of a knob: beyond it a network's inputs alone fill a machine."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -109,8 +112,9 @@ class Workload:
             self._check("modality", modality, self.modalities)
         for knob, value in ({"batch": batch} | knobs).items():
             self._check("knob", knob, ("batch", *self.knobs))
-            if value < 1:
-                raise InputError(f"{self.name}: {knob}={value} must be positive")
+            if not 1 <= value <= (LARGEST if knob != "batch" else value):
+                most = "positive" if knob == "batch" else f"from 1 to {LARGEST}"
+                raise InputError(f"{self.name}: {knob}={value} must be {most}")
         choice = Choice(
             fusion="" if modality else fusion or self.fusions[0],
             modality=modality,

@@ -98,7 +98,9 @@ def _note(measured: Measurement) -> str:
         return f"{si(spread.median, 's')} +- {percent(spread.relative)}"
 
     layers = f"sum of layers {si(measured.layers_s.median, 's')} ({100 * measured.overhead:+.1f} %"
-    layers += f", {si(measured.mark_s, 's')} a mark taken off)" if measured.mark_s else ")"
+    marks = measured.mark_s * len(measured.layers)
+    before = measured.overhead + (marks / measured.device_s.median if measured.device_s.median else 0.0)
+    layers += f", {100 * before:+.0f} % before {si(measured.mark_s, 's')} a mark were taken off)" if marks else ")"
     layers = layers if measured.layers else "layers not timed"
     return (
         f"whole network {figure(measured.device_s)} on the device, {figure(measured.wall_s)} as waited for; "

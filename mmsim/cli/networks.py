@@ -46,7 +46,8 @@ def comparisons(measured: Mapping[Path, Measurement], arch: Arch, dump: Path | N
             try:
                 found.append(compare(one, graph_of(path, one), arch))
             except InputError as error:
-                raise InputError(error.message, file=str(path), field=error.field) from None
+                both = str(path) if dump is None else f"{path} with {dump}"
+                raise InputError(error.message, file=error.file or both, field=error.field) from None
             step(one.workload)
     return found
 

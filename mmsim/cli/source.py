@@ -121,19 +121,23 @@ class Source:
     def _traced(self, batch: int | None) -> Graph:
         from mmsim.tracing.source import trace_source
 
-        return trace_source(
-            self.spec,
-            fusion=self.fusion,
-            modality=self.modality,
-            end_to_end=self.end_to_end,
-            host_costs=self.host_costs,
-            knobs=integers(self.knobs, "--set"),
-            symbols=integers(self.symbols, "--symbol"),
-            inputs=pairs(self.inputs, "--input"),
-            stages=pairs(self.stages, "--stage"),
-            allow_unknown=self.allow_unknown,
-            batch=batch,
-        )
+        try:
+            return trace_source(
+                self.spec,
+                fusion=self.fusion,
+                modality=self.modality,
+                end_to_end=self.end_to_end,
+                host_costs=self.host_costs,
+                knobs=integers(self.knobs, "--set"),
+                symbols=integers(self.symbols, "--symbol"),
+                inputs=pairs(self.inputs, "--input"),
+                stages=pairs(self.stages, "--stage"),
+                allow_unknown=self.allow_unknown,
+                batch=batch,
+            )
+        except (RuntimeError, MemoryError) as error:  # of torch, as for sizes that no memory holds
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(f"cannot be traced: {reason}", file=self.spec) from error
 
 
 def concrete(graph: Graph, batch: int | None) -> Graph:

@@ -88,12 +88,12 @@ def counters(
         raise InputError("Nsight Compute (ncu) is not installed", field="--counters")
     request = {"source": msgspec.to_builtins(source), "batch": batch, "dtype": dtype}
     metrics = [DURATION, *(column for columns in GROUPS.values() for column in columns)]
-    start = time.monotonic()
-    text = _ncu(request, metrics, within_s)
-    unknown = set(re.findall(r"[a-z]+__[\w.]+", " ".join(re.findall(r"(?i)failed to find metric.*", text))))
-    if unknown:  # a chip or a version of ncu without it
-        left = within_s - (time.monotonic() - start)
-        text = _ncu(request, [metric for metric in metrics if metric not in unknown], left)
+    start, unknown = time.monotonic(), True
+    while unknown:  # a chip or a version of ncu may lack some; it names one a run, or all
+        text = _ncu(request, metrics, within_s - (time.monotonic() - start))
+        lacking = set(re.findall(r"[a-z]+__[\w.]+", " ".join(re.findall(r"(?i)failed to find metric.*", text))))
+        unknown = bool(lacking.intersection(metrics))
+        metrics = [metric for metric in metrics if metric not in lacking]
     return parse(text, wanted)
 
 

@@ -49,7 +49,7 @@ def summary(together: Sequence[float], apart: Sequence[Mapping[str, float]]) -> 
         serial_s=spread([sum(times.values()) for times in apart]),
         straggler=straggler,
         straggler_ratio=longest / min(alone.values()),
-        idle_share=1 - sum(alone.values()) / (longest * len(alone)),
+        idle_share=max(0.0, 1 - sum(alone.values()) / (longest * len(alone))),
     )
 
 

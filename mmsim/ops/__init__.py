@@ -21,18 +21,27 @@ from mmsim.ops.table import FAMILIES, TABLE, counted
 from mmsim.ops.views import FREE
 from mmsim.problem import Problem
 
+DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a rule raises on a layer that no call of its op makes, as in a file that someone damaged."""
+
 __all__ = ["FAMILIES", "FREE", "TABLE", "check", "free_reason", "is_known", "problems_of", "unknown_ops"]
 
 
 def problems_of(layer: Layer) -> tuple[Problem, ...]:
-    """The problems of one layer; empty for a free op or an empty tensor. Raises `InputError` for an unknown op.
+    """The problems of one layer; empty for a free op or an empty tensor. Raises `InputError` for an unknown op,
+    and for one whose tensors and arguments do not belong together.
 
     An op that reads a weight of two or more dimensions and costs nothing is an error, unless it is a view or ran no
     kernel, as dropout outside training.
     """
+    try:
+        found = backward(layer) if is_backward(layer) else counted(layer)
+    except InputError:
+        raise
+    except DAMAGED as error:
+        raise InputError(f"{layer.op} at {place(layer)} cannot have these tensors and arguments: {error}") from error
     if is_backward(layer):
-        return backward(layer)
-    found = counted(layer)
+        return found
     if not (found or layer.kind in FREE or layer.kind in views.ROWS or layer.attr("aten") == () or _is_empty(layer)):
         weight = next((tensor for tensor in layer.weights if len(tensor.shape) > 1), None)
         if weight is not None:

@@ -55,6 +55,8 @@ def windowed_product(
 
     `data` is (N, C, ...) or (C, ...), `weight` (M, C/groups, ...) or, transposed, (C, M/groups, ...).
     """
+    if min(groups, *stride, *dilation) < 1:
+        raise InputError(f"a convolution of stride {stride} and dilation {dilation} in {groups} groups")
     rank = len(weight.shape) - 2
     batch = data.shape[0] if len(data.shape) == rank + 2 else 1
     lead, other = concrete(weight.shape[0]), concrete(weight.shape[1])
