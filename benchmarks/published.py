@@ -49,4 +49,4 @@ def _rate(row: dict[str, str]) -> float:
         traffic = vector.Traffic(STREAM_BYTES, STREAM_BYTES)
         return 2e-9 * STREAM_BYTES / vector.elementwise(where, STREAM_BYTES / 4, traffic).device_s
     m, n, k = (int(row[size]) for size in "mnk")
-    return 2e-12 * m * n * k / gpu.products.gemm(m, n, k, 1, row["dtype"], where).device_s
+    return 2e-12 * m * n * k / gpu.products.gemm(m, n, k, 1, row["dtype"], where, b_along_k=False).device_s

@@ -195,7 +195,8 @@ def _product(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, floa
     cold = _resident(where, batch * (m * k + n * k + m * n) * _word(dtype), 1)
     if op == "linear":
         batch, m = 1, batch * m
-    return gemm(m, n, k, batch, dtype, where, cold=(cold, cold, cold)).device_s, host.calls(op)
+    kernel = gemm(m, n, k, batch, dtype, where, cold=(cold, cold, cold), b_along_k=op == "linear")
+    return kernel.device_s, host.calls(op)
 
 
 def _conv(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:

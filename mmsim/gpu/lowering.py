@@ -106,7 +106,8 @@ def _product(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
     shape = problem.shape
     cold = (site.share(layer.inputs, 0.0), site.share(layer.weights, 1.0), site.share(layer.outputs, 0.0))
     dtype = format_of(layer, site, convolution=False)
-    return (gemm(shape["M"], shape["N"], shape["K"], shape.get("B", 1), dtype, site.machine, cold=cold),)
+    size = (shape["M"], shape["N"], shape["K"], shape.get("B", 1))
+    return (gemm(*size, dtype, site.machine, cold=cold, b_along_k=layer.kind == "linear"),)
 
 
 def _convolution(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:

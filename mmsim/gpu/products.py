@@ -61,17 +61,20 @@ def products(
     cold: tuple[Array, Array, Array],
     kernels: Library | None = None,
     a_bytes: Array | None = None,
+    b_along_k: bool = True,
 ) -> Products:
     """``C[b, m, n] = A[b, m, k] x B[b, k, n]`` for arrays of sizes.
 
     `cold` is the share of A, B and C that DRAM must deliver or take: what a kernel before left in L2,
     or the next one finds there, is not. `a_bytes` is what A takes in memory where that is not m x k
-    (a convolution's input, read several times over). Without `kernels` a batch counts as batched when
+    (a convolution's input, read several times over). `b_along_k`: B's columns lie in order, as the weights of a
+    linear layer do; otherwise its rows. Without `kernels` a batch counts as batched when
     all of `batch` exceed 1.
     """
     menu = kernels or library(machine, dtype, batched=bool(np.all(np.asarray(batch) > 1)))
     m, n, k, batch, *cold_ = (np.asarray(x, float)[..., None] for x in (m, n, k, batch, *cold))
-    sizes = _Sizes(m, n, k, batch, BITS[dtype] / 8, None if a_bytes is None else np.asarray(a_bytes, float)[..., None])
+    given = None if a_bytes is None else np.asarray(a_bytes, float)[..., None]
+    sizes = _Sizes(m, n, k, batch, BITS[dtype] / 8, given, b_along_k)
     grid = _grid(machine, menu, sizes)
     traffic = _traffic(machine, menu, sizes, grid, (cold_[0], cold_[1], cold_[2]))
     compute = _compute_s(machine, menu, sizes, grid, dtype)
@@ -104,6 +107,7 @@ class _Sizes:
     batch: Array
     word: float
     a_bytes_given: Array | None
+    b_along_k: bool
 
     @property
     def a_bytes(self) -> Array:
@@ -162,8 +166,9 @@ def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtyp
 
 def _stride(menu: Library, sizes: _Sizes, grid: _Grid) -> Array:
     """Rows of a tile lie k words apart: the deeper the product, the more pages of memory each step of a block touches,
-    and the more translations and DRAM rows it waits for. One page holds all the rows of a shallow one."""
-    pages = (grid.tm + grid.tn) * sizes.k * sizes.word / PAGE
+    and the more translations and DRAM rows it waits for. One page holds all the rows of a shallow one, or the few rows
+    of B that a step takes where they lie along n."""
+    pages = (grid.tm + grid.tn * sizes.b_along_k) * sizes.k * sizes.word / PAGE
     return np.asarray(1 + menu.stride * np.log2(np.maximum(1, pages)))
 
 
@@ -241,14 +246,15 @@ def gemm(
     machine: Machine,
     *,
     cold: tuple[float, float, float] = (0.0, 1.0, 0.0),
+    b_along_k: bool = True,
 ) -> Kernel:
-    """One product as a kernel; by default its activations are in L2 and its weights are not.
+    """One product as a kernel; by default its activations are in L2 and its weights are not, and lie along k.
 
     A long product on an SM count of one, or with one row, is the same code: the menu decides.
     """
     ms, ns, ks, bs = (np.array(float(x)) for x in (m, n, k, batch))
     a, b, c = (np.array(x) for x in cold)
-    p = products(machine, ms, ns, ks, bs, dtype, cold=(a, b, c))
+    p = products(machine, ms, ns, ks, bs, dtype, cold=(a, b, c), b_along_k=b_along_k)
     return kernel_of(p, machine, dtype, name="gemm", kind="Gemm", flops=2.0 * m * n * k * batch)
 
 
