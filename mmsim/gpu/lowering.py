@@ -149,7 +149,7 @@ def _copy(tensor: Tensor, site: Site) -> Kernel:
     """PyTorch makes a permuted tensor contiguous before an operation that wants it so."""
     size = float(concrete(tensor.bytes))
     traffic = Traffic(size, size, site.share((tensor,), 0.0), site.share((tensor,), 0.0))
-    use = SECTOR_USE["copy"]
+    use = SECTOR_USE["contiguous"]
     return vector.elementwise(
         site.machine, float(concrete(tensor.elements)), traffic, name="contiguous", kind="Other", sector_use=use
     )
@@ -193,7 +193,7 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
         channels = min(concrete(space.stored(problem.sizes)) for space in problem.inputs)
         row = vector.CHANNEL_NORM
         return vector.rows(site.machine, channels, points / channels, traffic, row, name=name, kind=kind, ops=ops)
-    use = SECTOR_USE.get(problem.family, 1.0)
+    use = SECTOR_USE.get(layer.kind, SECTOR_USE.get(problem.family, 1.0))
     return vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use)
 
 
@@ -208,7 +208,12 @@ KINDS: dict[str, Class] = {
     "embedding": "Other", "gather": "Other", "scatter": "Other", "sort": "Other", "scan": "Reduce",
     "fft": "Other", "resample": "Other",
 }  # fmt: skip
-SECTOR_USE = {"gather": 0.5, "scatter": 0.5, "copy": 0.8, "sort": 0.25}
-"""Useful share of the 32-byte sectors: rows of an index, and one side of a transposing copy, start anywhere."""
+SECTOR_USE = {
+    "gather": 0.5, "scatter": 0.5, "copy": 0.8, "sort": 0.25, "contiguous": 0.6, "reshape": 0.6,
+    **dict.fromkeys(("to", "type", "type_as", "float", "double", "half", "bfloat16", "clone"), 1.0),
+}  # fmt: skip
+"""Useful share of the 32-byte sectors, by operation or family: rows of an index and pieces that are joined start
+anywhere; one side of a transposing copy is strided (cuDNN's own, through shared memory, reaches 0.58 of a stream on a
+V100: tensorflow/tensorflow, issue 15897); a cast streams."""
 
 LOWER: dict[str, Callable[[Layer, Problem, Site], tuple[Kernel, ...]]] = {"matmul": _product, "conv": _convolution}
