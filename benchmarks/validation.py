@@ -131,29 +131,36 @@ def stated(figures: dict[str, Any]) -> dict[str, str]:
     for name in builtin_names():
         if load(name).device is None:
             continue
-        whole = [r["mape_percent"] for r in figures["networks"] if r["arch"] == name] + _larger(
-            figures["elsewhere"], name
-        )
-        single = [r["mape_percent"] for r in figures["kernels"] if r["arch"] == name]
-        latency = [
-            f"latency of {what} {_span(percent)} %"
-            for what, percent in (("networks", whole), ("single kernels", single))
-            if percent
-        ]
-        passes = [r for r in figures["power"] if r["arch"] == name and r["used"] != "set" and r["measured_j"]]
-        joules = [f"joules of {len(passes)} networks {power.errors(passes, 'j'):.0f} %"] if passes else []
-        known = ", ".join(latency + joules)
+        known = ", ".join(f"{what} {percent} %" for what, percent in _known(figures, name) if percent)
         found[name] = f"mean error on published measurements: {known}" if known else UNKNOWN
     return found
 
 
-def _larger(rows: list[dict[str, Any]], arch: str) -> list[float]:
-    """MAPE of the figures published elsewhere on an architecture, those of one sample left out; none without any."""
-    off = [100 * abs(r["predicted_s"] / r["measured_s"] - 1) for r in rows if r["arch"] == arch and int(r["batch"]) > 1]
-    return [float(np.mean(off))] if off else []
+def _known(figures: dict[str, Any], arch: str) -> list[tuple[str, str]]:
+    """What was predicted on an architecture, and how far off it was, or nothing. Rates where no table has more."""
+    of = {key: [r for r in figures[key] if r["arch"] == arch] for key in ("networks", "kernels", "published", "power")}
+    every = [r for r in figures["elsewhere"] if r["arch"] == arch]
+    single = [r["mape_percent"] for r in of["kernels"]]
+    rates = [] if single else [float(np.mean([r["mape_percent"] for r in of["published"]] or [0.0]))]
+    passes = [r for r in of["power"] if r["used"] != "set" and r["measured_j"]]
+    return [
+        ("latency of networks", _span([r["mape_percent"] for r in of["networks"]] + _off(every, one_sample=False))),
+        ("of one sample", _span(_off(every, one_sample=True))),
+        ("latency of single kernels", _span(single)),
+        ("rates of large products", _span([rate for rate in rates if rate])),
+        (f"joules of {len(passes)} networks", _span([power.errors(passes, "j")]) if passes else ""),
+    ]
+
+
+def _off(rows: list[dict[str, Any]], *, one_sample: bool) -> list[float]:
+    """MAPE of figures published elsewhere, of one sample or of more; none without any."""
+    some = [r for r in rows if (int(r["batch"]) == 1) == one_sample]
+    return [100 * float(np.mean([abs(r["predicted_s"] / r["measured_s"] - 1) for r in some]))] if some else []
 
 
 def _span(percent: list[float]) -> str:
+    if not percent:
+        return ""
     least, most = round(min(percent)), round(max(percent))
     return f"{least}" if least == most else f"{least} to {most}"
 
