@@ -70,6 +70,16 @@ class Graph:
     provenance: Provenance = field(default=Provenance())
     unread: tuple[Tensor, ...] = ()  # registered parameters that no layer reads, such as an unused pooler
 
+    @property
+    def name(self) -> str:
+        """Workload and variant."""
+        return f"{self.workload} {self.variant}".strip()
+
+    @property
+    def title(self) -> str:
+        """The name, and the batch where it is one."""
+        return self.name + (f", batch {self.batch}" if self.batch else "")
+
     def at(self, **sizes: int) -> Graph:
         """The graph at given sizes, as in ``graph.at(B=40)``.
 

@@ -96,13 +96,12 @@ def _tables(graph: Graph) -> None:
 
     rows = [(stage, totals) for stage, totals in graph.by_stage().items()]
     rows.append(("total", graph.totals()))
-    title = f"{graph.workload} {graph.variant}".strip() + (f", batch {graph.batch}" if graph.batch else "")
     provenance = graph.provenance
     notes = [f"captured by {provenance.route}, stages {provenance.stages}"]
     notes += [f"{name}: {how}" for name, how in provenance.symbols]
     notes += [f"unknown, let through: {op} x{count}" for op, count in provenance.unknown_ops]
     show(
-        title,
+        graph.title,
         ("stage", "layers", "parameters", "MACs", "vector ops", "weight bytes", "activation bytes"),
         [(name, t.layers, t.parameters, t.macs, t.vector_ops, t.weight_bytes, t.activation_bytes) for name, t in rows],
         note="; ".join(notes + list(provenance.notes)),

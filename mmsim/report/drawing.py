@@ -45,7 +45,7 @@ def svg(graph: Graph, path: str | Path) -> Path:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
         ' font-family="system-ui, sans-serif" font-size="11">',
-        f"<title>{escape(f'{graph.workload} {graph.variant}'.strip())}</title>",
+        f"<title>{escape(graph.name)}</title>",
         f'<rect width="{width}" height="{height}" fill="white"/>',
         *_titles(graph, boxes),
         *_lines(graph, boxes),

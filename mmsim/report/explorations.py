@@ -22,8 +22,8 @@ def candidates(found: Exploration) -> None:
     ranked = sorted(range(len(totals)), key=lambda i: totals[i].figure(found.objective))
     bounds = [max(one.stages.values(), key=lambda cost: cost.latency_s).bound for one in found.candidates]
     show(
-        f"{_what(found)}: {' '.join([f'{len(totals)} x', *alike]) if alike else f'{len(totals)} accelerators'}, each "
-        "shared by all stages",
+        f"{found.graph.title}: {' '.join([f'{len(totals)} x', *alike]) if alike else f'{len(totals)} accelerators'}, "
+        "each shared by all stages",
         ("#", *columns, "latency", "energy", "EDP", "area", "bound"),
         [
             [str(i + 1), *(machines[i].get(field, "-") for field in columns), *_figures(totals[i]), bounds[i]]
@@ -87,11 +87,6 @@ def _sums(found: Exploration, one: Assignment) -> list[str]:
         si(found.side_by_side_s(one), "s"),
         "-" if times is None else f"{times:.2f} x",
     ]
-
-
-def _what(found: Exploration) -> str:
-    name = f"{found.graph.workload} {found.graph.variant}".strip()
-    return name + (f", batch {found.graph.batch}" if found.graph.batch else "")
 
 
 def _notes(found: Exploration) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmsim.errors import InputError
 from mmsim.explore import Assignment, Exploration, assigned
+from mmsim.report import plot
 from mmsim.report.explorations import OBJECTIVES
 from mmsim.report.table import si
 
@@ -17,14 +17,7 @@ def draw(found: Exploration, path: Path) -> None:
 
     Needs matplotlib; raises `InputError` without it, and when `path` cannot be written.
     """
-    try:
-        import matplotlib
-
-        matplotlib.use("Agg")
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("drawing needs matplotlib: pip install 'mmsim[plot]'") from None
-    figure = Figure(figsize=(7.6, 5.4), layout="constrained")
+    figure = plot.figure(figsize=(7.6, 5.4), layout="constrained")
     axes = figure.add_subplot()
     singles = [assigned(dict.fromkeys(found.stages, one)) for one in found.candidates]
     outline: dict[str, Any] = {"facecolor": "none", "marker": "s", "edgecolor": "#8a8f98"}
@@ -44,19 +37,18 @@ def draw(found: Exploration, path: Path) -> None:
         bar = figure.colorbar(front, ax=axes, label="area of all accelerators, mm²", pad=0.02)
         _scale(bar.ax.yaxis, area, "", always=True)
         bar.outline.set_visible(False)
-    what = f"{found.graph.workload} {found.graph.variant}".strip()
     space = f"{len(found.candidates)} accelerators on {len(found.stages)} stages"
     axes.set_title(
-        f"{what}: {space}, best by {OBJECTIVES[found.objective]}", loc="left", fontsize="medium", fontweight="bold"
+        f"{found.graph.name}: {space}, best by {OBJECTIVES[found.objective]}",
+        loc="left",
+        fontsize="medium",
+        fontweight="bold",
     )
     axes.grid(color="0.93", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(fontsize="small", frameon=False, loc="outside lower left", ncols=2)
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be written: {error}", file=str(path)) from None
+    plot.save(figure, path)
 
 
 def _points(assignments: Sequence[Assignment]) -> tuple[list[float], list[float]]:

@@ -11,8 +11,7 @@ def stages(run: Run) -> None:
     """Print latency, energy, MACs and bound per stage; on a GPU also kernels, host and the best mapping."""
     on_gpu = run.arch.device is not None
     gpu_columns = ("kernels", "host", *(["best mapping"] if run.total.best_s is not None else [])) if on_gpu else ()
-    name = f"{run.graph.workload} {run.graph.variant}".strip()
-    title = f"{name} on {run.arch.name}" + (f", batch {run.graph.batch}" if run.graph.batch else "")
+    title = f"{run.graph.name} on {run.arch.name}" + (f", batch {run.graph.batch}" if run.graph.batch else "")
     rows = [_row(run, name, cost, cost.latency_s, cost.energy_j) for name, cost in run.by_stage().items()]
     show(
         title + (f", {run.mode} mode" if on_gpu else ""),

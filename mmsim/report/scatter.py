@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from mmsim.errors import InputError
+from mmsim.report import plot
 
 Points: TypeAlias = Sequence[tuple[float, float]]
 """(measured, predicted) in seconds."""
@@ -19,14 +19,9 @@ def scatter(
 
     Those that are `larger` (sums of the others, such as stages) are drawn over them.
     """
-    try:
-        import matplotlib
+    figure = plot.figure(figsize=(6, 6))
+    from matplotlib.ticker import EngFormatter
 
-        matplotlib.use("Agg")
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError("drawing needs matplotlib: pip install 'mmsim[plot]'") from None
-    figure = Figure(figsize=(6, 6))
     axes = figure.add_subplot(xscale="log", yscale="log", xlabel="measured", ylabel="predicted", title=title)
     for name, points in groups.items():
         x, y = zip(*points, strict=True)
@@ -39,14 +34,11 @@ def scatter(
     axes.fill_between(ends, [0.8 * x for x in ends], [1.25 * x for x in ends], color="0.85", zorder=0, label="+-25 %")
     axes.plot(ends, ends, color="0.4", linewidth=1)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(matplotlib.ticker.EngFormatter(unit="s"))
+        axis.set_major_formatter(EngFormatter(unit="s"))
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(color="0.92", linewidth=0.5)
     axes.set_axisbelow(True)
     if len(groups) > 1 or larger:
         axes.legend(fontsize="small", frameon=False, loc="upper left")
     figure.tight_layout()
-    try:
-        figure.savefig(path, dpi=150)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be written: {error}", file=str(path)) from None
+    plot.save(figure, path)
