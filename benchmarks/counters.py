@@ -45,10 +45,15 @@ STAGED = {"workload": "vision_touch", "variant": "low_rank", "arch": "rtx_2080_t
 """What MMBench's own rows are of: its Vision & Touch on the paper's server."""
 
 
+def table() -> list[dict[str, str]]:
+    """The committed rows as they stand."""
+    return list(csv.DictReader((HERE / "counters.csv").read_text().splitlines()))
+
+
 def rows() -> list[dict[str, Any]]:
     """Every row with what was read (`dram`, ...) and what is predicted (`dram_predicted`, ...), shares of 1."""
     found = []
-    for row in csv.DictReader((HERE / "counters.csv").read_text().splitlines()):
+    for row in table():
         read = {name: float(row[name]) / (1 if name == "ipc" else 100) if row[name] else None for name in READ}
         machine = at_clock(gpu.machine(load(row["arch"])), row["clock_mhz"])
         kernel = predicted(row, machine) if row["op"] else None
@@ -171,6 +176,9 @@ def figures() -> dict[str, Any]:
         "stages": stages(found),
         "trace_ms": sum(row["us"] for row in found if row["stage"]) / 1e3,
         "predicted_ms": time.kernel_s * 1e3,
+        "nhwc_us": [
+            1e6 * predicted(row, gpu.machine(load(row["arch"]))).device_s for row in table() if "nhwc" in row["op"]
+        ],
         "av_mnist_peak_bytes": schedule.memory(nano).peak_bytes,
     }
 

@@ -203,6 +203,8 @@ def page(figures: dict[str, Any]) -> str:
         counters="\n".join(_counter(r) for r in figures["counters"]["kernels"]),
         stages="\n".join(_stage(r) for r in figures["counters"]["stages"]),
         trace_ms=figures["counters"]["trace_ms"],
+        nhwc_us=", ".join(f"{us:.0f}" for us in figures["counters"]["nhwc_us"][1:-1]),
+        direct_us=" and ".join(f"{figures['counters']['nhwc_us'][i]:.0f}" for i in (0, -1)),
         predicted_ms=figures["counters"]["predicted_ms"],
         av_mnist_peak=f"{figures['counters']['av_mnist_peak_bytes'] / 1e6:.0f}",
         nano_dram=next(r["predicted"] for r in figures["paper"] if "DRAM utilization on the Nano" in r["claim"]),
