@@ -138,3 +138,20 @@ def test_autocast_halves_the_products(
     found = answer(monkeypatch, capsys, "run", toy_dump, "--arch", "rtx_2080_ti", "--autocast", "float16")
     assert found["dtype"] == "autocast float16"
     assert any(layer["op"] == "torch.Tensor.to" for layer in found["architectures"]["rtx_2080_ti"]["layers"])
+
+
+@pytest.mark.parametrize(
+    "arch, batch, said", [("rtx_2080_ti", "1", True), ("rtx_2080_ti", "12", False), ("jetson_nano", "1", False)]
+)
+def test_a_run_of_one_sample_says_where_no_error_of_one_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    toy_dump: str,
+    arch: str,
+    batch: str,
+    said: bool,
+) -> None:
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", arch, "--batch", batch) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{arch}: mean error on published measurements: latency of networks of" in printed
+    assert ("of networks of one sample unknown" in printed) is said

@@ -38,8 +38,16 @@ def _notes(run: Run) -> list[str]:
     notes.append(f"encoders side by side at best {si(run.concurrent_s, 's')}")
     if run.arch.device is not None:
         notes.append(f"board power {si(run.average_w, 'W')} on average")
-        notes += [f"{run.arch.name}: {stated_errors()[run.arch.name]}"] if run.arch.name in stated_errors() else []
+        notes += [f"{run.arch.name}: {known}" for known in _errors(run)]
     return notes
+
+
+def _errors(run: Run) -> list[str]:
+    """How far predictions on this GPU have been off, where that is known; few have been of one sample."""
+    known = stated_errors().get(run.arch.name)
+    if known and run.graph.batch == 1 and "of several samples" in known and "of one sample" not in known:
+        known += "; of networks of one sample unknown"
+    return [known] if known else []
 
 
 SIZES = "<10/<50/<100/>100 us"
