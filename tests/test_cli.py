@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from mmsim import cli
 from mmsim.layer_dump import dump
+from mmsim.report import table
 from tests.toy import toy
 
 TORCHLESS = "import sys; sys.modules['torch'] = None; from mmsim.cli import main; main()"
@@ -155,3 +157,19 @@ def test_a_run_of_one_sample_says_where_no_error_of_one_is_known(
     printed = " ".join(capsys.readouterr().out.split())
     assert f"{arch}: mean error on published measurements: latency of networks of" in printed
     assert ("of networks of one sample unknown" in printed) is said
+
+
+def test_a_table_gives_up_gaps_before_it_breaks_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal then
+    monkeypatch.setenv("COLUMNS", "80")
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", "rtx_2080_ti", "--batch", "64") == 0
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("encoder:image ") and line.split()[-1] in ("launch", "latency") for line in lines)
+
+
+def test_nothing_is_folded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    table.show("title", ("name", "text"), [("a", "word " * 100)])
+    assert "word " * 99 + "word" in capsys.readouterr().out
