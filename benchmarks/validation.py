@@ -22,7 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
-from benchmarks import elsewhere, power  # noqa: E402
+from benchmarks import counters, elsewhere, power  # noqa: E402
 from benchmarks.clocks import POINTWISE, clock_figures  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
@@ -205,6 +205,12 @@ def page(figures: dict[str, Any]) -> str:
         paper="\n".join(
             _row(r["claim"], r["paper"], r["predicted"], "yes" if r["holds"] else "**no**") for r in figures["paper"]
         ),
+        counters="\n".join(_counter(r) for r in figures["counters"]["kernels"]),
+        stages="\n".join(_stage(r) for r in figures["counters"]["stages"]),
+        trace_ms=figures["counters"]["trace_ms"],
+        predicted_ms=figures["counters"]["predicted_ms"],
+        av_mnist_peak=f"{figures['counters']['av_mnist_peak_bytes'] / 1e6:.0f}",
+        nano_dram=next(r["predicted"] for r in figures["paper"] if "DRAM utilization on the Nano" in r["claim"]),
         agree=f"{sum(r['holds'] for r in figures['paper'])} of {len(figures['paper'])}",
     )  # fmt: skip
 
@@ -288,6 +294,16 @@ def _power(r: dict[str, Any]) -> str:
     return _row(*cells)
 
 
+def _counter(r: dict[str, Any]) -> str:
+    figures = (f"{r[key]:.2f}" for key in ("read", "predicted", "off"))
+    return _row(r["source"], r["counter"], r["rows"], *figures, _number(r["spearman"], ".2f"))
+
+
+def _stage(r: dict[str, Any]) -> str:
+    pairs = (f"{r[key]:.2f}" for name in counters.READ for key in (name, f"{name}_predicted"))
+    return _row(r["stage"], r["kernels"], *pairs)
+
+
 def _number(value: float | None, form: str = "g") -> str:
     return "" if value is None else format(value, form)
 
@@ -301,7 +317,12 @@ def main() -> None:
     figures = files.read_json(FIGURES) if FIGURES.exists() else {}
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
-        figures |= {"power": power.rows(MEASURED), "paper": paper_figures(), "published": published_figures()}
+        figures |= {
+            "power": power.rows(MEASURED),
+            "paper": paper_figures(),
+            "counters": counters.figures(),
+            "published": published_figures(),
+        }
         figures |= {"elsewhere": elsewhere.figures(), "clocks": clock_figures(arguments.measured)}
     if arguments.left_out:
         from benchmarks.draws import draw_figures
