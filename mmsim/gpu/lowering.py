@@ -176,6 +176,8 @@ def _attention(layer: Layer, problems: tuple[Problem, ...], site: Site) -> Kerne
 def _vector(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
     instances = concrete(problem.instances)
     read, write = concrete(problem.read_bytes) / instances, concrete(problem.written_bytes) / instances
+    if layer.kind in MAX_POOLS:
+        write += INDEX_BYTES * concrete(layer.output.elements) / instances
     cold = site.share(layer.tensors, 0.0)
     traffic = Traffic(read, write, cold, site.share(layer.outputs, 0.0))
     return (_one_kernel(layer, problem, traffic, site),)
@@ -194,7 +196,29 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
         row = vector.CHANNEL_NORM
         return vector.rows(site.machine, channels, points / channels, traffic, row, name=name, kind=kind, ops=ops)
     use = SECTOR_USE.get(layer.kind, SECTOR_USE.get(problem.family, 1.0))
+    ops = max(ops, _index_ops(layer, problem) * site.machine.fma_per_clock("float32", tensor=False) / INTEGER_LANES)
     return vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use)
+
+
+def _index_ops(layer: Layer, problem: Problem) -> float:
+    """Integer operations a point where a kernel finds out by division which place an element has."""
+    if layer.kind in JOINS:
+        return (len(layer.output.shape) - 1) * DIVISION
+    if layer.kind in MAX_POOLS:  # a division an output, an address and a bound a tap
+        taps = prod(problem.shape.get(dim, 1) for dim in "RST")
+        return (len(layer.output.shape) - 1) * DIVISION / taps + TAP
+    return 0.0
+
+
+JOINS = frozenset({"cat", "concat", "concatenate"})
+MAX_POOLS = frozenset({"max_pool1d", "max_pool2d", "max_pool3d"})
+INDEX_BYTES = 8
+"""CUDA's max pools always write where each maximum lay, in int64 (PyTorch's Pooling.cpp: `max_pool2d` calls
+`max_pool2d_with_indices`), although without gradients nobody reads it."""
+INTEGER_LANES, DIVISION, TAP = 64.0, 18.0, 6.0
+"""`CatArrayBatchedCopy` and PyTorch's max pools divide by each inner size in turn, element by element. A 32-bit division
+has no instruction: a reciprocal, two corrections and the remainder are about 18 of the 64 integer multiplications a
+clock and SM (CUDA C++ programming guide; Maxwell makes each of several 16-bit ones on its 128 lanes)."""
 
 
 ROW_DIMS = frozenset("KRSTUVWXYZQ")  # the op table's letters for what lies within one row
