@@ -192,9 +192,8 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
         row = ROW_KERNELS[problem.family](layer.kind, columns)
         return vector.rows(site.machine, points / columns, columns, traffic, row, name=name, kind=kind, ops=ops)
     if problem.family == "norm":
-        channels = min(concrete(space.stored(problem.sizes)) for space in problem.inputs)
-        row = vector.CHANNEL_NORM
-        return vector.rows(site.machine, channels, points / channels, traffic, row, name=name, kind=kind, ops=ops)
+        pixels = float(prod(concrete(size) for size in layer.output.shape[2:]))
+        return vector.planes(site.machine, points / pixels, pixels, traffic, name=name, ops=ops)
     use = SECTOR_USE.get(layer.kind, SECTOR_USE.get(problem.family, 1.0))
     ops = max(ops, _index_ops(layer, problem) * site.machine.fma_per_clock("float32", tensor=False) / INTEGER_LANES)
     return vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use)

@@ -7,7 +7,7 @@ one block, so a row also costs a fixed number of clocks (reductions across the b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, log2
 
 from mmsim.gpu.kernel import Class, Kernel
 from mmsim.gpu.machine import Machine
@@ -61,9 +61,9 @@ BLOCK_SOFTMAX = Row(45.0, 1.53, passes=2)  # maximum, sum and output; one of the
 LAYER_NORM = Row(107.0, 1.44, passes=2)  # Welford statistics, output
 GROUP_NORM = Row(140.0, 0.3, passes=2, apart=True)  # statistics by a wide block, then a pointwise kernel
 OVER_NORM = Row(33.0, 0.73, passes=2, apart=True)  # a norm by a warp a row, as the short softmax, then a division
-CHANNEL_NORM = Row(400.0, 0.05)  # batch norm in evaluation: a block per channel, over the batch's pixels
 """PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100 and A100 (the T4, whose clock
-varies, is predicted); batch norm's on the residual networks of the Jetson Nano, whose one SM shows it best."""
+varies, is predicted)."""
+PLANE_WAITS = 2.5  # memory latencies of a block of batch norm: its channel's figures, the root of one, then the pixels
 
 
 def elementwise(
@@ -104,6 +104,16 @@ def rows(
         traffic.cold_write,
     )
     return _streaming(machine, compute, moved, max(1, int(count)), name, kind, count * columns * ops, 1.0)
+
+
+def planes(machine: Machine, count: float, pixels: float, traffic: Traffic, *, name: str, ops: float) -> Kernel:
+    """Batch norm in evaluation: a block for each channel of each picture (PyTorch's
+    ``batch_norm_transform_input_kernel``), of as many threads as a quarter of its pixels, 64 to 512."""
+    device = machine.device
+    threads = min(512, max(64, 2 ** ceil(log2(max(1.0, pixels / 4)))))
+    resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // threads)
+    waiting = max(count / (machine.sms * resident), 1.0) * PLANE_WAITS * device.memory_latency_s
+    return _streaming(machine, waiting, traffic, max(1, int(count)), name, "BNorm", count * pixels * ops, 1.0)
 
 
 def _streaming(
