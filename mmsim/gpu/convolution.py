@@ -153,7 +153,9 @@ def convolution(
     `three_by_three` says that Winograd applies: 3 x 3, stride 1, no groups. Tensor cores want channels last, so that
     a channels-first input and its weights are rearranged; the output is written channels first by the kernel itself
     (cuDNN's ``nhwc2nchw`` and ``nhwckrsc_nchw``; traces count two `nchwToNhwcKernel` to each such convolution, and
-    kernels that need a third one behind them lose where cuDNN's benchmark chooses). `unfused_host_s` is what
+    kernels that need a third one behind them lose where cuDNN's benchmark chooses). Before Ampere groups with the
+    channels first stay on the CUDA cores: they are no faster in half precision than in float32 (pytorch/pytorch,
+    issue 10290, Titan V; NVIDIA/apex, issue 196, RTX 2080 Ti). `unfused_host_s` is what
     several kernels cost beyond one where nothing runs meanwhile: cuDNN's benchmark times whole calls.
     """
     word = BITS[dtype] / 8
@@ -166,6 +168,8 @@ def convolution(
         if shape.taps <= MOST_TAPS:
             return (_depthwise(machine, shape, dtype, macs, moved),)
         shape = replace(shape, groups=np.ceil(shape.groups / GROUPS_OF_A_TILE))
+    if shape.groups > 1 and not channels_last and machine.device.compute_capability < 8:
+        machine = machine.without_tensor_cores()
     before: tuple[Kernel, ...] = ()
     if machine.has_tensor(dtype) and not channels_last:
         before = _rearrange(machine, inputs, cold[0], word), _rearrange(machine, weights, cold[1], word)
