@@ -191,22 +191,24 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
     if problem.family in ROW_KERNELS and columns > 1:
         row = ROW_KERNELS[problem.family](layer.kind, columns)
         return vector.rows(site.machine, points / columns, columns, traffic, row, name=name, kind=kind, ops=ops)
-    if problem.family == "norm":
-        pixels = float(prod(concrete(size) for size in layer.output.shape[2:]))
-        return vector.planes(site.machine, points / pixels, pixels, traffic, name=name, ops=ops)
+    if layer.kind == "batch_norm" and len(layer.output.shape) > 2 and not site.options.channels_last:
+        channels, *sizes = (float(concrete(size)) for size in layer.output.shape[1:])
+        if any(weight.dtype in ("float16", "bfloat16") for weight in layer.weights):  # cuDNN takes no such weights
+            return vector.planes(site.machine, points / prod(sizes), prod(sizes), traffic, name=name, ops=ops)
+        return vector.channels(site.machine, channels, points, traffic, name=name, ops=ops)
     use = SECTOR_USE.get(layer.kind, SECTOR_USE.get(problem.family, 1.0))
-    ops = max(ops, _index_ops(layer, problem) * site.machine.fma_per_clock("float32", tensor=False) / INTEGER_LANES)
+    ops = max(ops, _index_ops(layer, problem, site.machine))
     return vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use)
 
 
-def _index_ops(layer: Layer, problem: Problem) -> float:
-    """Integer operations a point where a kernel finds out by division which place an element has."""
-    if layer.kind in JOINS:
-        return (len(layer.output.shape) - 1) * DIVISION
+def _index_ops(layer: Layer, problem: Problem, machine: Machine) -> float:
+    """Operations a point where a kernel finds out by division which place an element has, in those of float32."""
+    lanes = machine.fma_per_clock("float32", tensor=False)
+    slower = lanes / INTEGER_LANES if machine.device.compute_capability >= 7 else PIECES
+    divisions = (len(layer.output.shape) - 1) * DIVISION * slower
     if layer.kind in MAX_POOLS:  # a division an output, an address and a bound a tap
-        taps = prod(problem.shape.get(dim, 1) for dim in "RST")
-        return (len(layer.output.shape) - 1) * DIVISION / taps + TAP
-    return 0.0
+        return divisions / prod(problem.shape.get(dim, 1) for dim in "RST") + TAP * slower
+    return divisions if layer.kind in JOINS else 0.0
 
 
 JOINS = frozenset({"cat", "concat", "concatenate"})
@@ -214,10 +216,11 @@ MAX_POOLS = frozenset({"max_pool1d", "max_pool2d", "max_pool3d"})
 INDEX_BYTES = 8
 """CUDA's max pools always write where each maximum lay, in int64 (PyTorch's Pooling.cpp: `max_pool2d` calls
 `max_pool2d_with_indices`), although without gradients nobody reads it."""
-INTEGER_LANES, DIVISION, TAP = 64.0, 18.0, 6.0
+INTEGER_LANES, PIECES, DIVISION, TAP = 64.0, 3.0, 12.0, 6.0
 """`CatArrayBatchedCopy` and PyTorch's max pools divide by each inner size in turn, element by element. A 32-bit division
-has no instruction: a reciprocal, two corrections and the remainder are about 18 of the 64 integer multiplications a
-clock and SM (CUDA C++ programming guide; Maxwell makes each of several 16-bit ones on its 128 lanes)."""
+has no instruction: its two conversions and its reciprocal pass units of 16 lanes a clock and SM, as long as 12
+multiplications on the 64 lanes of integers. Before Volta one takes three of 16 bits on the lanes of float32 (CUDA C++
+programming guide, arithmetic throughput)."""
 
 
 ROW_DIMS = frozenset("KRSTUVWXYZQ")  # the op table's letters for what lies within one row

@@ -63,7 +63,8 @@ GROUP_NORM = Row(140.0, 0.3, passes=2, apart=True)  # statistics by a wide block
 OVER_NORM = Row(33.0, 0.73, passes=2, apart=True)  # a norm by a warp a row, as the short softmax, then a division
 """PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100 and A100 (the T4, whose clock
 varies, is predicted)."""
-PLANE_WAITS = 2.5  # memory latencies of a block of batch norm: its channel's figures, the root of one, then the pixels
+MOST_BLOCKS = 256 * 1024  # of PyTorch's batch norm; beyond, a block takes several planes
+CHANNEL_WAITS = 1.5  # memory latencies until a block of batch norm has its channel's figures and the root of one
 
 
 def elementwise(
@@ -107,13 +108,19 @@ def rows(
 
 
 def planes(machine: Machine, count: float, pixels: float, traffic: Traffic, *, name: str, ops: float) -> Kernel:
-    """Batch norm in evaluation: a block for each channel of each picture (PyTorch's
-    ``batch_norm_transform_input_kernel``), of as many threads as a quarter of its pixels, 64 to 512."""
+    """PyTorch's batch norm in evaluation, ``batch_norm_transform_input_kernel``: a block for each channel of each
+    picture, of as many threads as a quarter of its pixels, 64 to 512."""
     device = machine.device
     threads = min(512, max(64, 2 ** ceil(log2(max(1.0, pixels / 4)))))
     resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // threads)
-    waiting = max(count / (machine.sms * resident), 1.0) * PLANE_WAITS * device.memory_latency_s
+    waits = CHANNEL_WAITS * min(count, MOST_BLOCKS) + count
+    waiting = max(waits / (machine.sms * resident), CHANNEL_WAITS + 1) * device.memory_latency_s
     return _streaming(machine, waiting, traffic, max(1, int(count)), name, "BNorm", count * pixels * ops, 1.0)
+
+
+def channels(machine: Machine, count: float, elements: float, traffic: Traffic, *, name: str, ops: float) -> Kernel:
+    """cuDNN's batch norm in evaluation, ``bn_fw_inf_1C11_kernel_NCHW``: a block for each channel, over all pictures."""
+    return _streaming(machine, 0.0, traffic, max(1, int(count)), name, "BNorm", elements * ops, 1.0)
 
 
 def _streaming(
