@@ -12,7 +12,7 @@ import numpy as np
 from mmsim.arch.model import Arch
 from mmsim.gpu import attention as flash
 from mmsim.gpu import convolution as conv
-from mmsim.gpu import vector
+from mmsim.gpu import indexing, vector
 from mmsim.gpu.kernel import Class, Kernel
 from mmsim.gpu.machine import Machine, machine
 from mmsim.gpu.products import gemm
@@ -141,8 +141,9 @@ def _unit_stride(inputs: DataSpace) -> bool:
 def _pass(tensor: Tensor, site: Site, name: str) -> Kernel:
     """A pointwise kernel over a tensor, such as the bias that PyTorch adds to a convolution in one of its own."""
     size, cold = float(concrete(tensor.bytes)), site.share((tensor,), 0.0)
+    ops = indexing.BROADCAST * indexing.integer(site.machine) if name == "bias" else 1.0
     points = float(concrete(tensor.elements))
-    return vector.elementwise(site.machine, points, Traffic(size, size, cold, cold), name=name, dtype=tensor.dtype)
+    return vector.elementwise(site.machine, points, Traffic(size, size, cold, cold), ops=ops, name=name)
 
 
 def _copy(tensor: Tensor, site: Site) -> Kernel:
@@ -176,8 +177,7 @@ def _attention(layer: Layer, problems: tuple[Problem, ...], site: Site) -> Kerne
 def _vector(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
     instances = concrete(problem.instances)
     read, write = concrete(problem.read_bytes) / instances, concrete(problem.written_bytes) / instances
-    if layer.kind in MAX_POOLS:
-        write += INDEX_BYTES * concrete(layer.output.elements) / instances
+    write += indexing.written_bytes(layer) / instances
     cold = site.share(layer.tensors, 0.0)
     traffic = Traffic(read, write, cold, site.share(layer.outputs, 0.0))
     return (_one_kernel(layer, problem, traffic, site),)
@@ -197,30 +197,8 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
             return vector.planes(site.machine, points / prod(sizes), prod(sizes), traffic, name=name, ops=ops)
         return vector.channels(site.machine, channels, points, traffic, name=name, ops=ops)
     use = SECTOR_USE.get(layer.kind, SECTOR_USE.get(problem.family, 1.0))
-    ops = max(ops, _index_ops(layer, problem, site.machine))
-    return vector.elementwise(site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use)
-
-
-def _index_ops(layer: Layer, problem: Problem, machine: Machine) -> float:
-    """Operations a point where a kernel finds out by division which place an element has, in those of float32."""
-    lanes = machine.fma_per_clock("float32", tensor=False)
-    slower = lanes / INTEGER_LANES if machine.device.compute_capability >= 7 else PIECES
-    divisions = (len(layer.output.shape) - 1) * DIVISION * slower
-    if layer.kind in MAX_POOLS:  # a division an output, an address and a bound a tap
-        return divisions / prod(problem.shape.get(dim, 1) for dim in "RST") + TAP * slower
-    return divisions if layer.kind in JOINS else 0.0
-
-
-JOINS = frozenset({"cat", "concat", "concatenate"})
-MAX_POOLS = frozenset({"max_pool1d", "max_pool2d", "max_pool3d"})
-INDEX_BYTES = 8
-"""CUDA's max pools always write where each maximum lay, in int64 (PyTorch's Pooling.cpp: `max_pool2d` calls
-`max_pool2d_with_indices`), although without gradients nobody reads it."""
-INTEGER_LANES, PIECES, DIVISION, TAP = 64.0, 3.0, 12.0, 6.0
-"""`CatArrayBatchedCopy` and PyTorch's max pools divide by each inner size in turn, element by element. A 32-bit division
-has no instruction: its two conversions and its reciprocal pass units of 16 lanes a clock and SM, as long as 12
-multiplications on the 64 lanes of integers. Before Volta one takes three of 16 bits on the lanes of float32 (CUDA C++
-programming guide, arithmetic throughput)."""
+    work = max(float(ops), indexing.ops(layer, problem, site.machine))
+    return vector.elementwise(site.machine, points, traffic, ops=work, name=name, kind=kind, sector_use=use)
 
 
 ROW_DIMS = frozenset("KRSTUVWXYZQ")  # the op table's letters for what lies within one row
