@@ -49,8 +49,10 @@ class Shape:
 _BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0, stride=0.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
 _TURING_TILES = ((256, 128), (128, 128), (256, 64))  # all that cuDNN's s884cudnn and s1688cudnn kernels are named after
+_CUDA = replace(_BASE, tiles=_TILES, overlap=1.4, perimeter=1.05, k_clocks=203.0, hides_output=True)
 IMPLICIT = {
-    "cuda": replace(_BASE, tiles=_TILES, overlap=1.4, perimeter=1.05, k_clocks=203.0, hides_output=True),
+    "cuda": _CUDA,
+    "half": replace(_CUDA, tiles=_TILES[:2]),  # profiles name fp16_scudnn_fp16_128x64 (apache/mxnet #9774), none of 32
     "turing": replace(TENSOR, tiles=_TURING_TILES, splits=(1,), efficiency=0.7, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
@@ -70,7 +72,7 @@ FILTER_TRANSFORM = 1.546  # the same for the weights, which are read and written
 
 def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
-    kernels = IMPLICIT["cuda"]
+    kernels = IMPLICIT["half" if BITS[dtype] == 16 else "cuda"]
     if machine.has_tensor(dtype):
         generation = machine.device.compute_capability
         kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
