@@ -22,7 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
-from benchmarks import elsewhere, power  # noqa: E402
+from benchmarks import counters, elsewhere, power  # noqa: E402
 from benchmarks.clocks import POINTWISE, clock_figures  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
@@ -143,9 +143,14 @@ def _known(figures: dict[str, Any], arch: str) -> list[tuple[str, str]]:
     single = [r["mape_percent"] for r in of["kernels"]]
     rates = [] if single else [float(np.mean([r["mape_percent"] for r in of["published"]] or [0.0]))]
     passes = [r for r in of["power"] if r["used"] != "set" and r["measured_j"]]
+    one, several = (
+        [r["mape_percent"] for r in of["networks"] if r["source"].endswith("batch 1") == single]
+        + _off(every, one_sample=single)
+        for single in (True, False)
+    )
     return [
-        ("latency of networks", _span([r["mape_percent"] for r in of["networks"]] + _off(every, one_sample=False))),
-        ("of one sample", _span(_off(every, one_sample=True))),
+        ("latency of networks of several samples", _span(several)),
+        ("of one sample" if several else "latency of networks of one sample", _span(one)),
         ("latency of single kernels", _span(single)),
         ("rates of large products", _span([rate for rate in rates if rate])),
         (f"joules of {len(passes)} networks", _span([power.errors(passes, "j")]) if passes else ""),
@@ -200,6 +205,12 @@ def page(figures: dict[str, Any]) -> str:
         paper="\n".join(
             _row(r["claim"], r["paper"], r["predicted"], "yes" if r["holds"] else "**no**") for r in figures["paper"]
         ),
+        counters="\n".join(_counter(r) for r in figures["counters"]["kernels"]),
+        stages="\n".join(_stage(r) for r in figures["counters"]["stages"]),
+        trace_ms=figures["counters"]["trace_ms"],
+        predicted_ms=figures["counters"]["predicted_ms"],
+        av_mnist_peak=f"{figures['counters']['av_mnist_peak_bytes'] / 1e6:.0f}",
+        nano_dram=next(r["predicted"] for r in figures["paper"] if "DRAM utilization on the Nano" in r["claim"]),
         agree=f"{sum(r['holds'] for r in figures['paper'])} of {len(figures['paper'])}",
     )  # fmt: skip
 
@@ -283,6 +294,16 @@ def _power(r: dict[str, Any]) -> str:
     return _row(*cells)
 
 
+def _counter(r: dict[str, Any]) -> str:
+    figures = (f"{r[key]:.2f}" for key in ("read", "predicted", "off"))
+    return _row(r["source"], r["counter"], r["rows"], *figures, _number(r["spearman"], ".2f"))
+
+
+def _stage(r: dict[str, Any]) -> str:
+    pairs = (f"{r[key]:.2f}" for name in counters.READ for key in (name, f"{name}_predicted"))
+    return _row(r["stage"], r["kernels"], *pairs)
+
+
 def _number(value: float | None, form: str = "g") -> str:
     return "" if value is None else format(value, form)
 
@@ -296,7 +317,12 @@ def main() -> None:
     figures = files.read_json(FIGURES) if FIGURES.exists() else {}
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
-        figures |= {"power": power.rows(MEASURED), "paper": paper_figures(), "published": published_figures()}
+        figures |= {
+            "power": power.rows(MEASURED),
+            "paper": paper_figures(),
+            "counters": counters.figures(),
+            "published": published_figures(),
+        }
         figures |= {"elsewhere": elsewhere.figures(), "clocks": clock_figures(arguments.measured)}
     if arguments.left_out:
         from benchmarks.draws import draw_figures

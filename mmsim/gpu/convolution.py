@@ -14,6 +14,7 @@ import numpy as np
 from mmsim.gpu.kernel import Kernel
 from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array
 from mmsim.gpu.machine import Machine
+from mmsim.gpu.occupancy import TAPS, WARP
 from mmsim.gpu.products import Products, kernel_of, missing, products
 from mmsim.gpu.vector import Traffic, elementwise, lost
 from mmsim.layer import BITS
@@ -186,7 +187,15 @@ def convolution(
         several = winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
         if several.seconds + unfused_host_s < chosen.seconds:
             chosen, name = several, UNFUSED_NAME
-    return (*before, kernel_of(chosen, machine, dtype, name=name, kind="Conv", flops=2 * macs))
+    read = (1.0 if channels_last or machine.has_tensor(dtype) else _strided(shape), 1.0)
+    product = kernel_of(chosen, machine, dtype, name=name, kind="Conv", flops=2 * macs, useful=read)
+    return (*before, product)
+
+
+def _strided(shape: Shape) -> float:
+    """The useful share of the sectors read of a channels-first input: every `stride`-th pixel of a row."""
+    stride = np.sqrt(float(shape.in_pixels) / float(shape.out_height * shape.out_width))
+    return float(1 / np.clip(stride, 1.0, 8.0))
 
 
 def _rearrange(machine: Machine, size: float, cold: float, word: float) -> Kernel:
@@ -200,13 +209,12 @@ def _depthwise(machine: Machine, shape: Shape, dtype: str, macs: float, traffic:
     kernel = elementwise(
         machine, points, traffic, ops=macs / points / share, name="depthwise", kind="Conv", dtype=dtype
     )
-    return replace(kernel, flops=2 * macs)
+    return replace(kernel, flops=2 * macs, instructions=macs / WARP * (1 + TAPS))
 
 
 def _native_depthwise(machine: Machine, shape: Shape, dtype: str, macs: float, traffic: Traffic) -> Kernel:
     points = float(shape.outputs * shape.out_channels)
     loads = LOADS * (shape.taps + START) / (machine.shared_bytes_per_s / 4)  # of one point, on one SM
     rate = machine.fma_per_clock("float32", tensor=False) * machine.clock_hz
-    return replace(
-        elementwise(machine, points, traffic, ops=loads * rate, name="native_depthwise", kind="Conv"), flops=2 * macs
-    )
+    kernel = elementwise(machine, points, traffic, ops=loads * rate, name="native_depthwise", kind="Conv")
+    return replace(kernel, flops=2 * macs, instructions=macs / WARP * (1 + LOADS))

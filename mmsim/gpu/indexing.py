@@ -26,13 +26,13 @@ INDEX_BYTES = 8
 
 
 def ops(layer: Layer, problem: Problem, machine: Machine) -> float:
-    """Operations a point, in those of float32, that go into its place."""
+    """How long finding the place of a point takes, in float32 operations of an SM."""
     divisions = (len(layer.output.shape) - 1) * DIVISION
     if layer.kind in JOINS:
         return divisions * integer(machine)
     if layer.kind in MAX_POOLS:  # the divisions of an output, an address and a bound of each tap
         return (divisions / prod(problem.shape.get(dim, 1) for dim in "RST") + TAP) * integer(machine)
-    if problem.family == "elementwise" and _repeats(layer):
+    if problem.family == "elementwise" and repeats(layer):
         return BROADCAST * integer(machine)
     return 0.0
 
@@ -48,7 +48,7 @@ def written_bytes(layer: Layer) -> float:
     return INDEX_BYTES * float(concrete(layer.output.elements)) if layer.kind in MAX_POOLS else 0.0
 
 
-def _repeats(layer: Layer) -> bool:
+def repeats(layer: Layer) -> bool:
     """Whether an operand of more than one element is repeated along some axes."""
     sizes = {concrete(tensor.elements) for tensor in layer.tensors}
     return len(sizes - {1, concrete(layer.output.elements)}) > 0

@@ -15,7 +15,7 @@ from mmsim.gpu import convolution as conv
 from mmsim.gpu import indexing, vector
 from mmsim.gpu.kernel import Class, Kernel
 from mmsim.gpu.machine import Machine, machine
-from mmsim.gpu.products import gemm
+from mmsim.gpu.products import SECTOR, gemm
 from mmsim.gpu.vector import Traffic
 from mmsim.layer import Layer, Tensor
 from mmsim.problem import DataSpace, Problem
@@ -74,7 +74,7 @@ def lower(layer: Layer, problems: tuple[Problem, ...], site: Site) -> tuple[Kern
     apart = layer.kind in FUSED_ATTENTION and len(problems) == 3
     if apart and _flash_applies(layer, site.machine):
         return (_attention(layer, problems, site),)
-    found: list[Kernel] = [_copy(tensor, site) for tensor in site.copied]
+    found: list[Kernel] = [transposed_copy(tensor, site) for tensor in site.copied]
     if apart:  # each side of the first product takes the root of the scale
         found.extend(_pass(tensor, site, "scale") for tensor in layer.inputs[:2])
     for problem in problems:
@@ -141,19 +141,29 @@ def _unit_stride(inputs: DataSpace) -> bool:
 def _pass(tensor: Tensor, site: Site, name: str) -> Kernel:
     """A pointwise kernel over a tensor, such as the bias that PyTorch adds to a convolution in one of its own."""
     size, cold = float(concrete(tensor.bytes)), site.share((tensor,), 0.0)
-    ops = indexing.BROADCAST * indexing.integer(site.machine) if name == "bias" else 1.0
     points = float(concrete(tensor.elements))
-    return vector.elementwise(site.machine, points, Traffic(size, size, cold, cold), ops=ops, name=name)
+    traffic, indexed = Traffic(size, size, cold, cold), name == "bias"
+    return vector.elementwise(
+        site.machine, points, traffic, name=name, dtype=tensor.dtype, indexed=indexed,
+        places=indexing.BROADCAST * indexing.integer(site.machine) if indexed else 0.0,
+    )  # fmt: skip
 
 
-def _copy(tensor: Tensor, site: Site) -> Kernel:
+def transposed_copy(tensor: Tensor, site: Site) -> Kernel:
     """PyTorch makes a permuted tensor contiguous before an operation that wants it so."""
     size = float(concrete(tensor.bytes))
     traffic = Traffic(size, size, site.share((tensor,), 0.0), site.share((tensor,), 0.0))
-    use = SECTOR_USE["contiguous"]
-    return vector.elementwise(
-        site.machine, float(concrete(tensor.elements)), traffic, name="contiguous", kind="Other", sector_use=use
-    )
+    kernel = vector.elementwise(
+        site.machine, float(concrete(tensor.elements)), traffic, name="contiguous", kind="Other",
+        sector_use=SECTOR_USE["contiguous"], indexed=True,
+    )  # fmt: skip
+    return _strided(kernel, tensor, traffic)
+
+
+def _strided(kernel: Kernel, tensor: Tensor, traffic: Traffic) -> Kernel:
+    """A transposing copy, whose reads take a word of each sector; the caches keep the rest of it for other threads."""
+    word = concrete(tensor.bytes) / concrete(tensor.elements)
+    return replace(kernel, load_efficiency=word / SECTOR, dram_bytes=traffic.dram)
 
 
 def _flash_applies(layer: Layer, machine: Machine) -> bool:
@@ -197,8 +207,13 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
             return vector.planes(site.machine, points / prod(sizes), prod(sizes), traffic, name=name, ops=ops)
         return vector.channels(site.machine, channels, points, traffic, name=name, ops=ops)
     use = SECTOR_USE.get(layer.kind, SECTOR_USE.get(problem.family, 1.0))
-    work = max(float(ops), indexing.ops(layer, problem, site.machine))
-    return vector.elementwise(site.machine, points, traffic, ops=work, name=name, kind=kind, sector_use=use)
+    strided = layer.kind in STRIDED
+    kernel = vector.elementwise(
+        site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use,
+        indexed=strided or (problem.family == "elementwise" and indexing.repeats(layer)),
+        places=indexing.ops(layer, problem, site.machine),
+    )  # fmt: skip
+    return _strided(kernel, layer.output, traffic) if strided else kernel
 
 
 ROW_DIMS = frozenset("KRSTUVWXYZQ")  # the op table's letters for what lies within one row
@@ -219,5 +234,7 @@ SECTOR_USE = {
 """Useful share of the 32-byte sectors, by operation or family: rows of an index and pieces that are joined start
 anywhere; one side of a transposing copy is strided (cuDNN's own, through shared memory, reaches 0.58 of a stream on a
 V100: tensorflow/tensorflow, issue 15897); a cast streams."""
+
+STRIDED = frozenset({"contiguous", "reshape"})
 
 LOWER: dict[str, Callable[[Layer, Problem, Site], tuple[Kernel, ...]]] = {"matmul": _product, "conv": _convolution}
