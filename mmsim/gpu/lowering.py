@@ -229,11 +229,11 @@ KINDS: dict[str, Class] = {
 }  # fmt: skip
 SECTOR_USE = {
     "gather": 0.5, "scatter": 0.5, "copy": 0.8, "sort": 0.25, "contiguous": 0.6, "reshape": 0.6,
-    **dict.fromkeys(("to", "type", "type_as", "float", "double", "half", "bfloat16", "clone"), 1.0),
+    **dict.fromkeys(("to", "type", "type_as", "float", "double", "half", "bfloat16", "clone", *indexing.JOINS), 1.0),
 }  # fmt: skip
-"""Useful share of the 32-byte sectors, by operation or family: rows of an index and pieces that are joined start
-anywhere; one side of a transposing copy is strided (cuDNN's own, through shared memory, reaches 0.58 of a stream on a
-V100: tensorflow/tensorflow, issue 15897); a cast streams."""
+"""Useful share of the 32-byte sectors, by operation or family: rows of an index and of a padded picture start anywhere;
+one side of a transposing copy is strided (cuDNN's own, through shared memory, reaches 0.58 of a stream on a V100:
+tensorflow/tensorflow, issue 15897); a cast streams, and so do the long pieces that are joined."""
 
 STRIDED = frozenset({"contiguous", "reshape"})
 
