@@ -69,21 +69,26 @@ BLOCK_SOFTMAX = Row(45.0, 1.53, passes=2, threads=512)  # maximum, sum and outpu
 LAYER_NORM = Row(107.0, 1.44, passes=2)  # Welford statistics, output
 GROUP_NORM = Row(140.0, 0.3, passes=2, apart=True)  # statistics by a wide block, then a pointwise kernel
 OVER_NORM = Row(33.0, 0.73, passes=2, apart=True, by_warp=True)  # as the short softmax, then a division
-CHANNEL_NORM = Row(400.0, 0.05)  # batch norm in evaluation: a block per channel, over the batch's pixels
 """PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100 and A100 (the T4, whose clock
-varies, is predicted); batch norm's on the residual networks of the Jetson Nano, whose one SM shows it best."""
+varies, is predicted)."""
+MOST_BLOCKS = 256 * 1024  # of PyTorch's batch norm; beyond, a block takes several planes
+CHANNEL_WAITS = 1.5  # memory latencies until a block of batch norm has its channel's figures and the root of one
 
 
 def elementwise(
     machine: Machine, elements: float, traffic: Traffic, *, ops: float = 1.0, name: str = "elementwise",
     kind: Class = "Elewise", dtype: str = "float32", sector_use: float = 1.0, indexed: bool = False,
+    places: float = 0.0,
 ) -> Kernel:  # fmt: skip
     """`elements` points of `ops` scalar operations each; `sector_use` is the useful share of each sector moved.
 
-    `indexed` says that operands differ in shape or order, so that each element's address is worked out.
+    `indexed` says that operands differ in shape or order, so that each element's address is worked out. `places` are
+    the float32 operations in whose time that can be done (`mmsim.gpu.indexing`).
     """
-    lanes = machine.fma_per_clock(dtype, tensor=False)
-    compute = elements * ops / (lanes * machine.sms * machine.clock_hz)
+    clocks = max(
+        ops / machine.fma_per_clock(dtype, tensor=False), places / machine.fma_per_clock("float32", tensor=False)
+    )
+    compute = elements * clocks / (machine.sms * machine.clock_hz)
     each = ELEMENTS_INDEXED if indexed else ELEMENTS
     blocks = max(1, ceil(elements / (STREAMING.threads * each)))
     kernel = _streaming(machine, compute, traffic, blocks, STREAMING, name, kind, elements * ops, sector_use)
@@ -127,6 +132,28 @@ def _together(row: Row, columns: float) -> float:
         return 1.0
     lanes = 2.0 ** min(5, ceil(log2(max(columns, 1.0))))
     return ROW_THREADS / lanes * (2 if columns <= 4 * WARP else 1)
+
+
+def planes(machine: Machine, count: float, pixels: float, traffic: Traffic, *, name: str, ops: float) -> Kernel:
+    """PyTorch's batch norm in evaluation, ``batch_norm_transform_input_kernel``: a block for each channel of each
+    picture, of as many threads as a quarter of its pixels, 64 to 512."""
+    block = Block(min(512, max(64, 2 ** ceil(log2(max(1.0, pixels / 4))))), 32)
+    waits = CHANNEL_WAITS * min(count, MOST_BLOCKS) + count
+    latency = machine.device.memory_latency_s
+    waiting = max(waits / (machine.sms * fits(block, machine)), CHANNEL_WAITS + 1) * latency
+    return _norm(machine, waiting, traffic, count, block, name, count * pixels, ops)
+
+
+def channels(machine: Machine, count: float, elements: float, traffic: Traffic, *, name: str, ops: float) -> Kernel:
+    """cuDNN's batch norm in evaluation, ``bn_fw_inf_1C11_kernel_NCHW``: a block for each channel, over all pictures."""
+    return _norm(machine, 0.0, traffic, count, Block(512, 32), name, elements, ops)
+
+
+def _norm(
+    machine: Machine, waiting: float, traffic: Traffic, count: float, block: Block, name: str, points: float, ops: float
+) -> Kernel:
+    kernel = _streaming(machine, waiting, traffic, max(1, int(count)), block, name, "BNorm", points * ops, 1.0)
+    return replace(kernel, instructions=points / WARP * (PER_ELEMENT + ops))
 
 
 def _streaming(

@@ -39,7 +39,13 @@ def show(
         console = Console(width=whole)
     elif whole > console.width:  # gaps are given up before words are broken
         table.padding, table.show_edge = 0, False
+    console.on_broken_pipe = _left  # type: ignore[method-assign]
     console.print(table)
+
+
+def _left() -> None:
+    """Rich would exit with 1: it is no fault that the reader of a table has seen enough."""
+    raise BrokenPipeError
 
 
 MOST = 100_000
