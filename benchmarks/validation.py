@@ -208,6 +208,13 @@ def page(figures: dict[str, Any]) -> str:
         counters="\n".join(_counter(r) for r in figures["counters"]["kernels"]),
         stages="\n".join(_stage(r) for r in figures["counters"]["stages"]),
         trace_ms=figures["counters"]["trace_ms"],
+        class_shares=", ".join(
+            f"{name} {a:.2f} ({b:.2f})" for name, (a, b) in figures["counters"]["classes"]["shares"].items()
+        ),
+        size_bins=", ".join(map(str, figures["counters"]["classes"]["bins"])),
+        size_bins_predicted=", ".join(map(str, figures["counters"]["classes"]["bins_predicted"])),
+        nhwc_us=", ".join(f"{us:.0f}" for us in figures["counters"]["nhwc_us"][1:-1]),
+        direct_us=" and ".join(f"{figures['counters']['nhwc_us'][i]:.0f}" for i in (0, -1)),
         predicted_ms=figures["counters"]["predicted_ms"],
         av_mnist_peak=f"{figures['counters']['av_mnist_peak_bytes'] / 1e6:.0f}",
         nano_dram=next(r["predicted"] for r in figures["paper"] if "DRAM utilization on the Nano" in r["claim"]),
