@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmsim.gpu.kernel import Kernel
-from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array, Library
+from mmsim.gpu.library import CUDA, HOPPER, TENSOR, Array
 from mmsim.gpu.machine import Machine
 from mmsim.gpu.occupancy import TAPS, WARP
 from mmsim.gpu.products import Products, kernel_of, missing, products
