@@ -78,7 +78,7 @@ def implicit(
     machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array], *, channels_last: bool = False
 ) -> Products:
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
-    kernels = IMPLICIT["half" if BITS[dtype] == 16 else "cuda_last" if channels_last else "cuda"]
+    kernels = IMPLICIT["cuda_last" if channels_last else "half" if BITS[dtype] == 16 else "cuda"]
     if machine.has_tensor(dtype):
         generation = machine.device.compute_capability
         kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
@@ -184,9 +184,10 @@ def convolution(
         resident = machine.device.l2_resident_bytes
         cold = (lost(inputs, resident), lost(weights, resident), cold[2])
     arrays = tuple(np.array(float(x)) for x in cold)
-    chosen = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]), channels_last=channels_last)
+    last = channels_last and not machine.has_tensor(dtype)
+    chosen = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]), channels_last=last)
     name = "implicit_gemm"
-    if three_by_three and dtype == "float32" and not channels_last:
+    if three_by_three and dtype == "float32" and not last:
         one = fused_winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
         if one.seconds < chosen.seconds:
             chosen, name = one, "winograd_2x2"
