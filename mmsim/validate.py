@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import log10
 from pathlib import Path
@@ -267,14 +267,3 @@ def _word(dtype: str) -> float:
 PREDICT: dict[str, Predict] = {
     "gemm": _gemm, "linear": _product, "bmm": _product, "conv": _conv, "attention": _attention, "vector": _vector,
 }  # fmt: skip
-
-
-# --- networks ------------------------------------------------------------------------------------
-
-
-def network(predicted_s: Mapping[str, float], measured_s: Mapping[str, float]) -> list[Pair]:
-    """Predictions beside measurements by name: networks, stages or layers; the names must be the same."""
-    only = sorted(set(predicted_s) ^ set(measured_s))
-    if only:
-        raise InputError(f"not on both sides: {', '.join(only[:5])}")
-    return [Pair(name, measured_s[name], predicted_s[name]) for name in measured_s]

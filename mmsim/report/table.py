@@ -85,11 +85,6 @@ def si(value: float | Size | None, unit: str = "", digits: int = 4) -> str:
     return f"{value:.{digits}g} {unit}".rstrip()
 
 
-def count(value: Size) -> str:
-    """A whole number with separators; symbolic sizes stay as they are."""
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
 def percent(share: float) -> str:
     """``0.123`` -> ``12.3 %``."""
     return f"{100 * share:.1f} %"
