@@ -11,7 +11,8 @@ from typing import Any
 
 from mmsim import gpu, layer_dump
 from mmsim.arch import load
-from mmsim.gpu.counters import Counters, by_stage
+from mmsim.gpu.counters import Counters, achieved_occupancy, by_stage, dram_utilization, ipc
+from mmsim.gpu.machine import machine
 from mmsim.gpu.network import NetworkTime
 
 DUMPS = Path(__file__).resolve().parents[1] / "layer_dumps"
@@ -20,11 +21,14 @@ NINE = (
     ("medical_vqa", "transformer"), ("medical_seg", "transformer"), ("mujoco_push", "transformer"),
     ("vision_touch", "transformer"), ("transfuser", "transformer"),
 )  # fmt: skip
+EXCEPT = "mujoco_push"  # "slight increase in IPC and GPU occupancy" in its fusion
 BATCH = 40
+SERVER = "rtx_2080_ti"
+COUNTERS = {"dram_utilization": dram_utilization, "achieved_occupancy": achieved_occupancy, "ipc": ipc}
 Found = tuple[NetworkTime, dict[str, Counters]]
 
 
-def predict(workload: str, variant: str, arch: str = "rtx_2080_ti", batch: int = BATCH) -> Found:
+def predict(workload: str, variant: str, arch: str = SERVER, batch: int = BATCH) -> Found:
     """A dump at a batch on an architecture: its times, and its counters by stage."""
     graph = layer_dump.load(DUMPS / workload / f"{variant}.json")
     where = load(arch)
@@ -37,8 +41,8 @@ def paper_figures() -> list[dict[str, Any]]:
     nine = [predict(*name) for name in NINE]
     efficiency = [c.gld_efficiency for _, found in nine for c in found.values()]
     return [
-        *(_ahead(nine, name) for name in ("dram_utilization", "achieved_occupancy", "ipc")),
-        _said("load efficiency nearly the same in all stages", f"{min(efficiency):.2f} to 1", min(efficiency) > 0.7),
+        *(_ahead(nine, name) for name in COUNTERS),
+        _said("load efficiency nearly the same in all stages", f"{min(efficiency):.2f} to 1", min(efficiency) > 2 / 3),
         _number("MM-IMDB: products' share of VGG's time", 0.72, nine[1][1]["encoder:image"].classes["Conv"]),
         *_mujoco(nine[6]),
         *_batch(nine[0]),
@@ -98,16 +102,22 @@ def _slower(batch: int) -> float:
 
 
 def _ahead(nine: list[Found], counter: str) -> dict[str, Any]:
-    """Whether the encoders, by time, show more of a counter than the fusion does."""
-    ahead = sum(_mean(found, "encoder", counter) > _mean(found, "fusion", counter) for found in nine)
-    return _said(f"in general more {counter.replace('_', ' ')} in encoders than in fusion", f"{ahead} of 9", ahead > 6)
+    """Whether the encoders show more of a counter than the fusion does, as the paper says of all networks but one."""
+    but = EXCEPT if counter != "dram_utilization" else ""
+    as_said = sum(
+        (_mean(found, "encoder", counter) > _mean(found, "fusion", counter)) != (name == but)
+        for (name, _), found in zip(NINE, nine, strict=True)
+    )
+    claim = f"in general more {counter.replace('_', ' ')} in encoders than in fusion"
+    return _said(claim + (", less in Mujoco Push" if but else ""), f"{as_said} of 9", as_said > 6)
 
 
 def _mean(found: Found, stage: str, counter: str) -> float:
-    time, counters = found
-    parts = [(name, part) for name, part in counters.items() if name.split(":")[0] == stage]
-    weights = [sum(t.kernel_s for t in time.layers if str(t.layer.stage) == name) for name, _ in parts]
-    return sum(w * getattr(part, counter) for w, (_, part) in zip(weights, parts, strict=True)) / sum(weights)
+    """Over the kernels of a stage, whatever their time: as MMBench's ``scripts/ncu_dataprocess.py`` averages."""
+    layers = [layer for layer in found[0].layers if str(layer.layer.stage).split(":")[0] == stage]
+    kernels = [kernel for layer in layers for kernel in layer.kernels]
+    figures = [COUNTERS[counter](kernel, machine(load(SERVER))) * kernel.count for kernel in kernels]
+    return sum(figures) / sum(kernel.count for kernel in kernels)
 
 
 def _wall(found: Found, stage: str) -> float:

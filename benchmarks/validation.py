@@ -22,7 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
-from benchmarks import elsewhere, power  # noqa: E402
+from benchmarks import counters, elsewhere, power  # noqa: E402
 from benchmarks.clocks import POINTWISE, clock_figures, state_figures  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
@@ -145,9 +145,14 @@ def _known(figures: dict[str, Any], arch: str) -> list[tuple[str, str]]:
     single = [r["mape_percent"] for r in of["kernels"]]
     rates = [] if single else [float(np.mean([r["mape_percent"] for r in of["published"]] or [0.0]))]
     passes = [r for r in of["power"] if r["used"] != "set" and r["measured_j"]]
+    one, several = (
+        [r["mape_percent"] for r in of["networks"] if r["source"].endswith("batch 1") == single]
+        + _off(every, one_sample=single)
+        for single in (True, False)
+    )
     return [
-        ("latency of networks", _span([r["mape_percent"] for r in of["networks"]] + _off(every, one_sample=False))),
-        ("of one sample", _span(_off(every, one_sample=True))),
+        ("latency of networks of several samples", _span(several)),
+        ("of one sample" if several else "latency of networks of one sample", _span(one)),
         ("latency of single kernels", _span(single)),
         ("rates of large products", _span([rate for rate in rates if rate])),
         (f"joules of {len(passes)} networks", _span([power.errors(passes, "j")]) if passes else ""),
@@ -204,6 +209,19 @@ def page(figures: dict[str, Any]) -> str:
         paper="\n".join(
             _row(r["claim"], r["paper"], r["predicted"], "yes" if r["holds"] else "**no**") for r in figures["paper"]
         ),
+        counters="\n".join(_counter(r) for r in figures["counters"]["kernels"]),
+        stages="\n".join(_stage(r) for r in figures["counters"]["stages"]),
+        trace_ms=figures["counters"]["trace_ms"],
+        class_shares=", ".join(
+            f"{name} {a:.2f} ({b:.2f})" for name, (a, b) in figures["counters"]["classes"]["shares"].items()
+        ),
+        size_bins=", ".join(map(str, figures["counters"]["classes"]["bins"])),
+        size_bins_predicted=", ".join(map(str, figures["counters"]["classes"]["bins_predicted"])),
+        nhwc_us=", ".join(f"{us:.0f}" for us in figures["counters"]["nhwc_us"][1:-1]),
+        direct_us=" and ".join(f"{figures['counters']['nhwc_us'][i]:.0f}" for i in (0, -1)),
+        predicted_ms=figures["counters"]["predicted_ms"],
+        av_mnist_peak=f"{figures['counters']['av_mnist_peak_bytes'] / 1e6:.0f}",
+        nano_dram=next(r["predicted"] for r in figures["paper"] if "DRAM utilization on the Nano" in r["claim"]),
         agree=f"{sum(r['holds'] for r in figures['paper'])} of {len(figures['paper'])}",
     )  # fmt: skip
 
@@ -299,6 +317,16 @@ def _power(r: dict[str, Any]) -> str:
     return _row(*cells)
 
 
+def _counter(r: dict[str, Any]) -> str:
+    figures = (f"{r[key]:.2f}" for key in ("read", "predicted", "off"))
+    return _row(r["source"], r["counter"], r["rows"], *figures, _number(r["spearman"], ".2f"))
+
+
+def _stage(r: dict[str, Any]) -> str:
+    pairs = (f"{r[key]:.2f}" for name in counters.READ for key in (name, f"{name}_predicted"))
+    return _row(r["stage"], r["kernels"], *pairs)
+
+
 def _number(value: float | None, form: str = "g") -> str:
     return "" if value is None else format(value, form)
 
@@ -312,7 +340,12 @@ def main() -> None:
     figures = files.read_json(FIGURES) if FIGURES.exists() else {}
     if not arguments.page:
         figures |= {"kernels": kernel_figures(arguments.measured), "networks": network_figures(arguments.measured)}
-        figures |= {"power": power.rows(MEASURED), "paper": paper_figures(), "published": published_figures()}
+        figures |= {
+            "power": power.rows(MEASURED),
+            "paper": paper_figures(),
+            "counters": counters.figures(),
+            "published": published_figures(),
+        }
         figures |= {"elsewhere": elsewhere.figures(), "clocks": clock_figures(arguments.measured)}
         figures |= {"states": state_figures(arguments.measured), "reach": reach_figures(arguments.measured)}
     if arguments.left_out:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from mmsim import cpu, gpu, schedule
-from mmsim.arch.load import stated_errors
+from mmsim.arch.load import stated_error
 from mmsim.arch.model import Arch
 from mmsim.gpu import Mode
 from mmsim.graph import Graph
@@ -277,7 +277,7 @@ def record(run: Run) -> dict[str, Any]:
         "energy_j": run.energy_j,
         "overhead_j": run.overhead_j,
         "average_power_w": run.average_w,
-        **({"stated_errors": stated_errors().get(run.arch.name)} if run.arch.device is not None else {}),
+        **({"stated_errors": stated_error(run.arch)} if run.arch.device is not None else {}),
         "peak_memory_bytes": run.memory.peak_bytes,
         "memory": {
             "weights_bytes": run.memory.weights_bytes,

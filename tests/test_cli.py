@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from mmsim import cli
 from mmsim.layer_dump import dump
+from mmsim.report import table
 from tests.toy import toy
 
 TORCHLESS = "import sys; sys.modules['torch'] = None; from mmsim.cli import main; main()"
@@ -94,9 +97,11 @@ BAD: dict[str, tuple[list[str], str]] = {
     "workload": (["trace", "av_mnits"], "av_mnist"),
     "architecture": (["run", "DUMP", "--arch", "rtx_2080"], "rtx_2080_ti"),
     "no dump": (["run", "none.json", "--arch", "t4"], "none.json: no such file"),
+    "architecture twice": (["run", "DUMP", "--arch", "t4", "--arch", "t4"], "--arch: 2 architectures are called t4"),
     "batch": (["run", "DUMP", "--arch", "t4", "--batch", "0"], "--batch"),
     "format": (["run", "DUMP", "--arch", "t4", "--dtype", "float33"], "float33"),
     "fusion of a dump": (["trace", "DUMP", "--fusion", "tensor"], "--fusion"),
+    "no figure": (["explore", "DUMP", "--arch", "tpu_like", "--plot", "x.xlsx"], "x.xlsx: must end in .png, .pdf or"),
     "no such folder": (["run", "DUMP", "--arch", "nowhere/x.yaml"], "nowhere/x.yaml: no such file"),
 }
 
@@ -138,3 +143,79 @@ def test_autocast_halves_the_products(
     found = answer(monkeypatch, capsys, "run", toy_dump, "--arch", "rtx_2080_ti", "--autocast", "float16")
     assert found["dtype"] == "autocast float16"
     assert any(layer["op"] == "torch.Tensor.to" for layer in found["architectures"]["rtx_2080_ti"]["layers"])
+
+
+@pytest.mark.parametrize(
+    "arch, batch, said", [("rtx_2080_ti", "1", True), ("rtx_2080_ti", "12", False), ("jetson_nano", "1", False)]
+)
+def test_a_run_of_one_sample_says_where_no_error_of_one_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    toy_dump: str,
+    arch: str,
+    batch: str,
+    said: bool,
+) -> None:
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", arch, "--batch", batch) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"{arch}: mean error on published measurements: latency of networks of" in printed
+    assert ("of networks of one sample unknown" in printed) is said
+
+
+def test_a_table_gives_up_gaps_before_it_breaks_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes it for a terminal then
+    monkeypatch.setenv("COLUMNS", "80")
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", "rtx_2080_ti", "--batch", "64") == 0
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("encoder:image ") and line.split()[-1] in ("launch", "latency") for line in lines)
+
+
+def test_nothing_is_folded_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    table.show("title", ("name", "text"), [("a", "word " * 100)])
+    assert "word " * 99 + "word" in capsys.readouterr().out
+
+
+def test_errors_and_memory_are_those_of_the_machine_given(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str, tmp_path: Path
+) -> None:
+    """A changed copy of a GPU's file was never compared with a measurement; and it may hold too little."""
+    own = tmp_path / "own.yaml"
+    text = (Path(__file__).parents[1] / "arch_specs" / "rtx_2080_ti.yaml").read_text()
+    own.write_text(text.replace("size_bytes: 11 * 2**30", "size_bytes: 2**12"))
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", str(own), "--batch", "64") == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert ", more than the 4.096 kB of DRAM" in printed and "mean error" not in printed
+    found = answer(monkeypatch, capsys, "run", toy_dump, "--arch", str(own))["architectures"]["rtx_2080_ti"]
+    assert found["stated_errors"] is None
+    own.write_text(text)
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", str(own)) == 0
+    printed = capsys.readouterr().out
+    assert "mean error" in printed and "more than" not in printed
+
+
+def test_what_cannot_be_written_is_printed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", "t4", "--json", "-o", str(tmp_path / "file" / "run.json")) == 2
+    printed = capsys.readouterr()
+    assert "t4" in json.loads(printed.out)["architectures"] and "cannot be written" in printed.err
+
+
+def test_a_reader_that_leaves_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", TORCHLESS, "list"], stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_not_installed_is_named(toy_dump: str) -> None:
+    code = "import sys; sys.modules['networkx'] = None; from mmsim.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "trace", toy_dump, "--graphml", "never.graphml"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "mmsim: networkx is not installed (mmsim doctor says what is)\n")

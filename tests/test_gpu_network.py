@@ -141,7 +141,7 @@ def test_counters_by_hand() -> None:
     assert set(found) == {"head", "total"}
     total = found["total"]
     assert total.dram_utilization == pytest.approx(where.device.dram_share, rel=0.01)
-    assert total.stalls == {"Mem": pytest.approx(1)} and total.classes == {"Relu": pytest.approx(1)}
+    assert 0.98 < total.stalls["Mem"] < 1 and total.classes == {"Relu": pytest.approx(1)}
     assert total.size_bins == (0, 0, 0, 1) and total.kernels == 1
     assert total.gld_efficiency == 1 and 0.9 < total.achieved_occupancy <= 1
 

@@ -69,7 +69,7 @@ def test_a_product_by_hand() -> None:
 
 def test_a_part_filled_gpu_draws_part_of_the_active_power() -> None:
     where = gpu.machine(load("h100_sxm"))
-    kernel = replace(elementwise(where, 1024.0, Traffic(0.0, 0.0)), flops=0.0)
+    kernel = replace(elementwise(where, 512.0, Traffic(0.0, 0.0)), flops=0.0)
     assert kernel.blocks == 1
     assert energy(kernel, where) == pytest.approx(69 / 132 * kernel.device_s)
 

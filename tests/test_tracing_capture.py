@@ -279,6 +279,29 @@ def test_values_of_activations_need_a_real_run() -> None:
     assert capture(Branch(), torch.ones(2, device="meta")).meta["route"] == "recorder-real"
 
 
-def test_a_module_that_raises_is_one_clear_error() -> None:
-    with pytest.raises(InputError, match="mat1 and mat2 shapes cannot be multiplied"):
+def test_a_module_that_raises_is_one_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
+    class Adds(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.ones(7)
+
+    with pytest.raises(InputError, match=r"^RuntimeError: mat1 and mat2 shapes cannot be multiplied \(2x9 and 8x4\)$"):
         capture(nn.Linear(8, 4), floats(2, 9))
+    with pytest.raises(InputError, match=r"^RuntimeError: The size of tensor.* at tests/test_tracing_capture\.py:\d+$"):
+        capture(Adds(), floats(2, 9))
+    assert capfd.readouterr().err == "", "torch's own tracebacks, one for each route"
+
+
+def test_what_marks_a_network_for_others_is_no_operation(recwarn: pytest.WarningsRecorder) -> None:
+    class Marked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.profiler.record_function("encoder"):
+                return self.linear(x)
+
+    for module in (Marked(), nn.DataParallel(Marked()), torch.compile(Marked())):
+        nodes = capture(module, floats(2, 8)).graph.nodes
+        assert [node.meta["op"] for node in nodes if node.op == "call_function"] == ["torch.nn.functional.linear"]
+    assert not [w for w in recwarn if "global hooks" in str(w.message)]

@@ -117,7 +117,43 @@ def test_a_network_that_runs_at_one_batch_only() -> None:
 
     graph = mmsim.trace(Fixed(), {"x": torch.randn(4, 8), "scale": torch.ones(8)}, stages={"": "head"})
     assert graph.outputs[0].shape == (4, 8)
-    assert dict(graph.provenance.symbols)["B"].startswith("only at 4: it does not run at B=2: recorder: RuntimeError")
+    assert dict(graph.provenance.symbols)["B"].startswith("only at 4: it does not run at B=2: RuntimeError")
+
+
+def test_positional_inputs_have_the_names_of_the_arguments() -> None:
+    class Policy(nn.Module):
+        def forward(self, frames: Tensor, batch: dict[str, Tensor]) -> Tensor:
+            return frames.mean() + batch["ids"].float()
+
+    graph = mmsim.trace(Policy(), (torch.ones(2, 3, 4, 4), {"ids": torch.ones(2, 5, dtype=torch.long)}))
+    assert [tensor.name for tensor in graph.inputs] == ["frames", "batch.ids"]
+    assert [
+        tensor.name for tensor in mmsim.trace(nn.DataParallel(Policy()), (torch.ones(2), {"ids": torch.ones(2)})).inputs
+    ] == ["0", "1.ids"]
+
+
+@pytest.mark.parametrize(
+    "module, inputs, message",
+    [
+        (len, torch.ones(2), "builtin_function_or_method is not an nn.Module"),
+        (
+            nn.Sequential(nn.ReLU(), torch.ao.nn.quantized.DeQuantize()), torch.ones(2, 8),
+            "1 is quantized, in kernels without a count: trace the network of floats",
+        ),
+        (
+            nn.ReLU(), {"input": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.jagged)},
+            "input: is a nested tensor, which has no sizes",
+        ),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_traced_is_refused_at_the_door(module: Any, inputs: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        mmsim.trace(module, inputs)
+
+
+def test_sparse_inputs_have_rows() -> None:
+    graph = mmsim.trace(nn.Linear(8, 4), torch.eye(8).to_sparse())
+    assert graph.macs == symbol("B") * 32
 
 
 def test_inputs_without_a_batch_stay_as_they_are() -> None:

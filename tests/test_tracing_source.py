@@ -125,6 +125,47 @@ def test_large_weights_are_not_made_and_small_constants_are_true() -> None:
     assert (positions.sum().item(), rates) == (512 * 511 // 2, [0.0, 0.5, 1.0])
 
 
+READS = """
+import torch
+from torch import nn
+
+def pruned():
+    linear = nn.Linear(256, 256)
+    keep = int((linear.weight.abs().sum(1) > 0).sum())
+    return nn.Sequential(linear, nn.Linear(keep, 4))
+
+def loaded():
+    print("loading")
+    linear = nn.Linear(256, 256)
+    linear.weight.data = torch.tensor([[0.5] * 256] * 256)
+    return linear
+"""
+
+
+def test_a_factory_may_read_and_write_the_values_of_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reads.py").write_text(READS)
+    spec = str(tmp_path / "reads.py")
+    assert trace_source(f"{spec}:pruned", inputs={"input": "Bx256"}).macs == B * (256 * 256 + 256 * 4)
+    found = CliRunner().invoke(cli, ["trace", f"{spec}:loaded", "--input", "input=Bx256", "--json"])
+    assert json.loads(found.stdout)["macs"] == "65536*B", "what the model prints is not the answer"
+    assert "loading" in found.stderr
+
+
+def test_macs_are_short_enough_for_a_box() -> None:
+    sizes = (
+        999,
+        12_345,
+        128 * B * B,
+        256 * B * L * L + 196_608 * B * L,
+        64 * B - 100,
+        B * L * 36 * L + 1_250_640 * B * L - B,
+    )
+    assert [drawing._short(size) for size in sizes] == [
+        "999 MACs", "12.3 k MACs", "128 MACs x B^2", "256 B L^2 + 197 k B L MACs", "64 B - 100 MACs",
+        "36 B L^2 + 1.25 M B L -… MACs",
+    ]  # fmt: skip
+
+
 def test_a_saved_program(tmp_path: Path) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

@@ -98,6 +98,7 @@ def test_one_modality_has_an_encoder_and_a_head() -> None:
         ("inputs.label", (2, 7), "float32", "label"),
         ("x", (2, 3, 8, 8), "float32", "image"),
         ("args.0", (2, 5), "int64", "text"),
+        ("batch.ids", (2, 5), "int64", "text"),
         ("lidar_points", (2, 1000, 4), "float32", "lidar"),
     ],
 )

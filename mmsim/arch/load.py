@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -35,6 +37,15 @@ def load(name_or_path: str | Path) -> Arch:
     return _builtin(name) if name in builtin_names() else parse(*values(name))
 
 
+def load_all(names: Iterable[str]) -> list[Arch]:
+    """Each architecture as `load` gives it. Raises `InputError` where two are called the same: answers go by name."""
+    found = [load(name) for name in names]
+    for name, times in Counter(arch.name for arch in found).items():
+        if times > 1:
+            raise InputError(f"{times} architectures are called {name}", field="--arch")
+    return found
+
+
 def values(name_or_path: str | Path) -> tuple[Any, str]:
     """The plain values of an architecture's file, as they are written, and what to call it in errors.
 
@@ -61,12 +72,16 @@ def parse(value: object, file: str) -> Arch:
     raise InputError("not an architecture: no 'levels' (mmsim) or 'architecture' (Timeloop v0.4)", file=file)
 
 
+def stated_error(arch: Arch) -> str | None:
+    """What is known of the errors of predictions on a built-in GPU, one line; None for one that was changed."""
+    known = stated_errors().get(arch.name)
+    own = load(arch.name) if known else arch
+    return known if (arch.nodes, arch.cycle_s, arch.device) == (own.nodes, own.cycle_s, own.device) else None
+
+
 @cache
 def stated_errors() -> dict[str, str]:
-    """What is known of the errors of predictions on built-in GPUs: one line each, by architecture.
-
-    ``benchmarks/validation.py`` writes them; docs/validation.md has the rows behind them.
-    """
+    """The line of every built-in GPU. ``benchmarks/validation.py`` writes them; docs/validation.md has their rows."""
     found: dict[str, str] = json.loads((resources.files("mmsim.arch_specs") / "errors.json").read_text("utf-8"))
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from math import inf
@@ -104,7 +105,8 @@ def command(
     if not source.spec:
         raise InputError("give a network or --all")
     try:
-        measured = _measured(source.recorded(), batches[0], dtypes[0], modes[0], Built(), **how)
+        with redirect_stdout(sys.stderr):  # what the user's model prints is not our answer
+            measured = _measured(source.recorded(), batches[0], dtypes[0], modes[0], Built(), **how)
     except (RuntimeError, MemoryError) as error:  # of torch and CUDA, as where memory is short
         raise InputError(f"does not run on {how['device']}: {reason(error)}", file=source.spec) from error
     answer(to_record(measured), lambda: tables(measured), as_json=as_json, output=output)

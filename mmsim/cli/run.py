@@ -78,14 +78,14 @@ def command(
     mapping of every layer. Equal shapes are solved once.
     """
     from mmsim import backends
-    from mmsim.arch import load
+    from mmsim.arch.load import load_all
     from mmsim.energy import filled
     from mmsim.nest.solve import solve as builtin
     from mmsim.report import progress
     from mmsim.run import record, run
 
     backends.backend(backend)  # an unknown name is refused before any work
-    machines = [filled(load(name)) for name in architectures]
+    machines = [filled(arch) for arch in load_all(architectures)]
     network = source.graph(batch or 1)
     sized = concrete(network, batch)
     if dtype is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,7 +34,8 @@ _OPTIONS = (
     ),
     click.option(
         "--input", "inputs", multiple=True, metavar="NAME=SHAPE:DTYPE",
-        help="An input of your own model, e.g. image=Bx3x224x224:float32; letters are sizes, B the batch.",
+        help="An input of your own model, e.g. image=Bx3x224x224:float32; letters are sizes, B the batch (a "
+        "factory may also return the model and its inputs).",
     ),
     click.option(
         "--stage", "stages", multiple=True, metavar="PATH=STAGE",
@@ -122,19 +125,20 @@ class Source:
         from mmsim.tracing.source import trace_source
 
         try:
-            return trace_source(
-                self.spec,
-                fusion=self.fusion,
-                modality=self.modality,
-                end_to_end=self.end_to_end,
-                host_costs=self.host_costs,
-                knobs=integers(self.knobs, "--set"),
-                symbols=integers(self.symbols, "--symbol"),
-                inputs=pairs(self.inputs, "--input"),
-                stages=pairs(self.stages, "--stage"),
-                allow_unknown=self.allow_unknown,
-                batch=batch,
-            )
+            with redirect_stdout(sys.stderr):  # what the user's model prints is not our answer
+                return trace_source(
+                    self.spec,
+                    fusion=self.fusion,
+                    modality=self.modality,
+                    end_to_end=self.end_to_end,
+                    host_costs=self.host_costs,
+                    knobs=integers(self.knobs, "--set"),
+                    symbols=integers(self.symbols, "--symbol"),
+                    inputs=pairs(self.inputs, "--input"),
+                    stages=pairs(self.stages, "--stage"),
+                    allow_unknown=self.allow_unknown,
+                    batch=batch,
+                )
         except (RuntimeError, MemoryError) as error:  # of torch, as for sizes that no memory holds
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(f"cannot be traced: {reason}", file=self.spec) from error

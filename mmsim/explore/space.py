@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -10,7 +9,7 @@ from math import prod
 from typing import Any
 
 from mmsim.arch.arithmetic import number
-from mmsim.arch.load import load, parse, values
+from mmsim.arch.load import load_all, parse, values
 from mmsim.arch.model import Arch
 from mmsim.arch.spec import is_spec
 from mmsim.arch.tables import area_um2
@@ -52,10 +51,7 @@ def design_space(architectures: Sequence[str], vary: Mapping[str, Sequence[str]]
     ['eyeriss_like PE.meshX=7', 'eyeriss_like PE.meshX=14']
     """
     vary = vary or {}
-    found = [(*values(name), load(name)) for name in architectures]
-    for name, times in Counter(base.name for _, _, base in found).items():
-        if times > 1:
-            raise InputError(f"{times} architectures are called {name}", field="--arch")
+    found = [(*values(name), base) for name, base in zip(architectures, load_all(architectures), strict=True)]
     varied = [{path: given for path, given in vary.items() if _start(value, path)} for value, _, _ in found]
     for path in vary:
         if not any(path in fields for fields in varied):

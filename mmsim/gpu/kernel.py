@@ -16,10 +16,11 @@ class Kernel:
 
     `flops` counts two per multiply-accumulate; `dram_bytes` and `l2_bytes` are the traffic at those
     levels; `blocks` thread blocks of `warps` warps run, up to `resident` of them on an SM at once,
-    in `waves` waves; `work` names the unit (``tensor.float16``, ``float32``) that computes. A product's
-    `tile_macs` are what its tiles multiply and accumulate, padding included, weighted by the operands that
-    each fetches (1 in a tile of 128 x 128). The same kernel is launched `count` times, one after another
-    (the steps of a recurrent layer); times and bytes are of one launch.
+    in `waves` waves, and execute `instructions` of a warp (0: not known); `work` names the unit
+    (``tensor.float16``, ``float32``) that computes. A product's `tile_macs` are what its tiles multiply and
+    accumulate, padding included, weighted by the operands that each fetches (1 in a tile of 128 x 128). The
+    same kernel is launched `count` times, one after another (the steps of a recurrent layer); times and bytes
+    are of one launch.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Kernel:
     waves: float = 1.0
     work: str = "float32"
     tile_macs: float = 0.0
+    instructions: float = 0.0
     load_efficiency: float = 1.0  # useful share of the 32-byte sectors read
     store_efficiency: float = 1.0
     count: int = 1

@@ -6,7 +6,7 @@ intermediate array is the candidate. The library's choice is taken to be the fas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from mmsim.gpu.kernel import Bound, Class, Kernel
 from mmsim.gpu.library import Array, Library, library
 from mmsim.gpu.machine import Machine
+from mmsim.gpu.occupancy import WARP, Block, product_block, product_instructions, resident
 from mmsim.layer import BITS
 
 ROW_SETUP = 2.5
 """A product of one row streams its weights: no pipeline to fill, in memory latencies."""
+VECTOR, VECTOR_OUTPUTS, VECTOR_INSTRUCTIONS = Block(128, 52), 8, 4.0
+SECTOR = 32  # bytes that memory delivers at least
 PAGE = 2 * 2**20  # bytes of a page of device memory (Jia et al., arXiv:1804.06826)
 TILE = 128  # a product's energy stands for square tiles of this edge; others fetch more operands or fewer
 FETCHING_TENSOR, FETCHING_CUDA = 0.5, 1.0
@@ -42,7 +45,7 @@ class Products:
     split: Array
     blocks: Array
     waves: Array
-    resident: Array
+    depth: Array
 
 
 def missing(size: Array, resident_bytes: float) -> Array:
@@ -89,11 +92,10 @@ def products(
             return np.asarray(x[int(best)] if len(x) > 1 else x[0])
         return np.take_along_axis(np.broadcast_to(x, seconds.shape), best[..., None], -1)[..., 0]
 
-    resident = np.minimum(grid.resident, np.ceil(grid.per_sm))
     return Products(
         pick(seconds), pick(compute), pick(traffic.l2_s), pick(traffic.dram_s), pick(traffic.l2_bytes + sizes.c_bytes),
         pick(traffic.dram_bytes), pick(tile_macs), pick(grid.tm), pick(grid.tn), pick(grid.split), pick(grid.blocks),
-        pick(grid.waves), pick(resident),
+        pick(grid.waves), pick(grid.depth),
     )  # fmt: skip
 
 
@@ -160,7 +162,8 @@ def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtyp
     rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
     least = grid.waves * grid.depth * menu.k_clocks / machine.clock_hz
     setup = np.where(sizes.m == 1, np.minimum(menu.setup, ROW_SETUP), menu.setup)
-    loop = np.maximum(grid.busiest * grid.tm * grid.tn * grid.depth / rate, least)
+    rows = np.where(sizes.m == 1, 1.0, grid.tm)  # of a vector no tile is padded: each weight is used once
+    loop = np.maximum(grid.busiest * rows * grid.tn * grid.depth / rate, least)
     return np.asarray(loop + grid.waves * setup * device.memory_latency_s)
 
 
@@ -255,12 +258,34 @@ def gemm(
     ms, ns, ks, bs = (np.array(float(x)) for x in (m, n, k, batch))
     a, b, c = (np.array(x) for x in cold)
     p = products(machine, ms, ns, ks, bs, dtype, cold=(a, b, c), b_along_k=b_along_k)
-    return kernel_of(p, machine, dtype, name="gemm", kind="Gemm", flops=2.0 * m * n * k * batch)
+    word = BITS[dtype] / 8
+    useful = (_aligned_sectors(k, word), _aligned_sectors(k if b_along_k else n, word))
+    kernel = kernel_of(p, machine, dtype, name="gemm", kind="Gemm", flops=2.0 * m * n * k * batch, useful=useful)
+    return _vector(kernel, max(m, n) * batch, machine) if min(m, n) == 1 else kernel
 
 
-def kernel_of(p: Products, machine: Machine, dtype: str, *, name: str, kind: Class, flops: float) -> Kernel:
-    """One product (scalars in `p`) as a kernel; its tile and split stand in the name."""
+def _vector(kernel: Kernel, outputs: int, machine: Machine) -> Kernel:
+    """A matrix by a vector, which streams: as cuBLAS's ``gemv2T_kernel_val`` is launched."""
+    macs = kernel.flops / 2
+    return replace(
+        kernel, blocks=-(-outputs // VECTOR_OUTPUTS), warps=VECTOR.warps, resident=resident(VECTOR, machine),
+        instructions=macs / WARP * VECTOR_INSTRUCTIONS,
+    )  # fmt: skip
+
+
+def kernel_of(
+    p: Products, machine: Machine, dtype: str, *, name: str, kind: Class, flops: float,
+    useful: tuple[float, float] = (1.0, 1.0),
+) -> Kernel:  # fmt: skip
+    """One product (scalars in `p`) as a kernel; its tile and split stand in the name.
+
+    `useful` is the useful share of the sectors read of A and of B.
+    """
     split = f"x{int(p.split)}" if p.split > 1 else ""
+    tensor, rows, columns = machine.has_tensor(dtype), int(p.tile_m), int(p.tile_n)
+    form = {"tensor": tensor, "convolution": kind == "Conv"}
+    block = product_block(rows, columns, **form)
+    macs = float(p.blocks * p.depth) * rows * columns
     return Kernel(
         name=f"{name}_{int(p.tile_m)}x{int(p.tile_n)}{split}",
         kind=kind,
@@ -270,12 +295,19 @@ def kernel_of(p: Products, machine: Machine, dtype: str, *, name: str, kind: Cla
         dram_bytes=float(p.dram_bytes),
         l2_bytes=float(p.l2_bytes),
         blocks=int(p.blocks),
-        warps=int(np.clip(p.tile_m * p.tile_n / 2048, 4, 8)),
-        resident=int(p.resident),
+        warps=block.warps,
+        resident=resident(block, machine),
         waves=float(p.waves),
-        work=f"tensor.{dtype}" if machine.has_tensor(dtype) else dtype,
+        work=f"tensor.{dtype}" if tensor else dtype,
         tile_macs=float(p.tile_macs),
+        instructions=product_instructions(rows, columns, macs, **form),
+        load_efficiency=(rows + columns) / (rows / useful[0] + columns / useful[1]),
     )
+
+
+def _aligned_sectors(row: int, word: float) -> float:
+    """The useful share of the sectors that a step of 32 bytes touches where rows of `row` words start anywhere."""
+    return 1.0 if row * word % SECTOR == 0 else SECTOR / (2 * SECTOR - word)
 
 
 def bound(compute_s: float, l2_s: float, dram_s: float, total_s: float) -> Bound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmsim.arch.load import stated_errors
+from mmsim.arch.load import stated_error
 from mmsim.report.table import percent, show, si
 from mmsim.run import Cost, Run
 
@@ -32,14 +32,29 @@ def _row(run: Run, name: str, cost: Cost, latency_s: float, energy_j: float) -> 
 
 
 def _notes(run: Run) -> list[str]:
-    notes = [f"peak memory {si(run.memory.peak_bytes, 'B')}"]
+    notes = [f"peak memory {si(run.memory.peak_bytes, 'B')}{_beyond(run)}"]
     if run.overhead_s:
         notes.append(f"{si(run.overhead_s, 's')} of the total is launch and synchronisation")
     notes.append(f"encoders side by side at best {si(run.concurrent_s, 's')}")
     if run.arch.device is not None:
         notes.append(f"board power {si(run.average_w, 'W')} on average")
-        notes += [f"{run.arch.name}: {stated_errors()[run.arch.name]}"] if run.arch.name in stated_errors() else []
+        notes += [f"{run.arch.name}: {known}" for known in _errors(run)]
     return notes
+
+
+def _beyond(run: Run) -> str:
+    """Says so where the pass needs more memory than the outermost level has."""
+    memory = run.arch.storages[0]
+    held = None if memory.capacity_words is None else memory.capacity_words * memory.word_bits // 8
+    return f", more than the {si(held, 'B')} of {memory.name}" if held and run.memory.peak_bytes > held else ""
+
+
+def _errors(run: Run) -> list[str]:
+    """How far predictions on this GPU have been off, where that is known; few have been of one sample."""
+    known = stated_error(run.arch)
+    if known and run.graph.batch == 1 and "of several samples" in known and "of one sample" not in known:
+        known += "; of networks of one sample unknown"
+    return [known] if known else []
 
 
 SIZES = "<10/<50/<100/>100 us"

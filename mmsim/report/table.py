@@ -16,6 +16,7 @@ def show(
     """
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     body = [[str(cell) for cell in row] for row in rows]
@@ -33,9 +34,22 @@ def show(
     for number, row in enumerate(body):
         table.add_row(*row, end_section=total and number == len(body) - 2)
     console = Console(soft_wrap=False)
+    whole = Measurement.get(console, console.options.update(max_width=MOST), table).maximum
     if not console.is_terminal:  # a pipe or a file has no width: never fold there
-        console = Console(width=max(console.width, 200))
+        console = Console(width=whole)
+    elif whole > console.width:  # gaps are given up before words are broken
+        table.padding, table.show_edge = 0, False
+    console.on_broken_pipe = _left  # type: ignore[method-assign]
     console.print(table)
+
+
+def _left() -> None:
+    """Rich would exit with 1: it is no fault that the reader of a table has seen enough."""
+    raise BrokenPipeError
+
+
+MOST = 100_000
+"""Characters of a line in a pipe or a file."""
 
 
 _PREFIXES = (

@@ -1,8 +1,9 @@
-"""The line of user code that runs now."""
+"""The line of user code that runs now, or that raised."""
 
 from __future__ import annotations
 
 import sys
+import traceback
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 _TORCH = str(Path(torch.__file__).parent) + "/"
 _OWN = str(Path(__file__).parent) + "/"
+_MMSIM = str(Path(__file__).parents[1]) + "/"
 
 
 def call_site() -> str:
@@ -30,6 +32,13 @@ def call_site() -> str:
             return layer
         frame = frame.f_back  # type: ignore[assignment]
     return layer
+
+
+def raised_at(error: BaseException) -> str:
+    """``file.py:line`` of the innermost frame outside torch and mmsim that `error` came through; "" for none."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [f"{short(file)}:{line}" for file, line in frames if not file.startswith((_TORCH, _MMSIM, "<"))]
+    return own[-1] if own else ""
 
 
 @lru_cache(maxsize=4096)

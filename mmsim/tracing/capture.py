@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmsim.errors import InputError
 from mmsim.tracing import nested
+from mmsim.tracing.call_site import raised_at
 from mmsim.tracing.export import call, exported, is_program, replayed
 from mmsim.tracing.observe import observed
 from mmsim.tracing.recorder import Recorder
@@ -47,19 +48,28 @@ def capture(
     failures: list[tuple[str, Exception]] = []
     for name in routes:
         try:
-            with uncollected():
+            with uncollected(), _quiet():
                 graph_module = _ROUTES[name](module, inputs, whole)
         except Exception as error:
             failures.append((name, error))
         else:
             graph_module.meta["route"] = name
             return graph_module
-    raise InputError("; ".join(f"{name}: {_line(error)}" for name, error in failures)) from failures[0][1]
+    raise InputError(_refusal(failures)) from failures[0][1]
 
 
 def run(graph_module: fx.GraphModule, inputs: Any) -> Any:
     """Execute a captured graph on `inputs` of the form that it was captured with; results as dicts and tuples."""
     return graph_module(*(tensor for _, tensor in nested.tensors(inputs)))
+
+
+def _refusal(failures: list[tuple[Route, Exception]]) -> str:
+    """What the module itself raises, where all routes end in the same line of it; else what each route says."""
+    places = {(type(error), raised_at(error)) for _, error in failures}
+    if len(failures) == len(ROUTES) and len(places) == 1:
+        error = dict(failures)["recorder-real"]
+        return " at ".join(filter(None, (_line(error), raised_at(error))))
+    return "; ".join(f"{name}: {_line(error)}" for name, error in failures)
 
 
 def _line(error: Exception) -> str:
@@ -79,7 +89,7 @@ def _record_fake(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -
     world = _Fakes(module)
     given = nested.replace(inputs, world.input)
     watched = observed(world.recorder, world.shadows, whole)
-    with _quiet(), _two_threads(), swapped(module, world.weight), world.mode, torch.no_grad(), watched:
+    with _two_threads(), swapped(module, world.weight), world.mode, torch.no_grad(), watched:
         out = replayed(module, given, world.recorder) if is_program(module) else call(module, given)
     return world.recorder.finish(out)
 

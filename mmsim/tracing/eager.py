@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -27,6 +28,8 @@ def as_eager(shadows: Shadows | None) -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(warnings.catch_warnings())  # and the hooks that see modules run are no news to the user
+        warnings.filterwarnings("ignore", r"Using `torch\.compile\(module\)` when there are global hooks")
         stack.enter_context(_replaced(FakeTensor, "tolist", Tensor.tolist))  # its own asks for element by element
         for module, question in _QUESTIONS:
             if hasattr(sys.modules.get(module), question):

@@ -17,7 +17,7 @@ WORDS: tuple[tuple[str, str], ...] = (
     ("image", r"image|img|pixel|patches|rgb|vision|visual|photo|picture|camera|frame"),
     ("video", r"video|clip_frames"),
     ("audio", r"audio|wave|speech|sound|spectro|mel|mfcc|input_features|input_values|voice"),
-    ("text", r"text|token|caption|question|word|lang|prompt|sentence|input_ids|_ids$|^ids$"),
+    ("text", r"text|token|caption|question|word|lang|prompt|sentence|input_ids|(^|[._])ids$"),
     ("depth", r"depth"),
     ("lidar", r"lidar|point_?cloud|points"),
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,27 @@ def _model(spec: str, factory: Any) -> Model:
         value: Any = factory
     else:
         try:
-            with weightless(), torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # inputs drawn by the factory are the same every time
-                value = factory()
+            value = _built(factory)
         except Exception as error:
             raise InputError(f"the factory raised {type(error).__name__}: {error}", file=spec) from error
     parts = value if isinstance(value, tuple) else (value,)
     if not isinstance(parts[0], nn.Module) or len(parts) > 3:
         raise InputError(f"the factory returned {type(value).__name__}, not an nn.Module", file=spec)
     return Model(spec.rpartition(":")[2], parts[0].eval(), *parts[1:])
+
+
+def _built(factory: Callable[[], Any]) -> Any:
+    """What the factory returns; its weights take memory only where it reads their values (pruning, quantising)."""
+    try:
+        with weightless(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # inputs drawn by the factory are the same every time
+            return factory()
+    except (RuntimeError, TypeError) as error:
+        if not re.search(r"\bmeta\b|incompatible tensor type", str(error)):
+            raise
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return factory()
 
 
 def _module(name: str) -> Any:

@@ -27,6 +27,8 @@ from mmsim.tracing.recorder import Kernel, Recorder
 from mmsim.tracing.shadow import Shadows
 
 _DEVICE = torch.ops.prim.device.default
+_NO_KERNELS = ("prim", "profiler")
+"""Namespaces of questions about a tensor, and of the ranges that a network marks for a profiler."""
 
 COMPOSITES = frozenset({functional.multi_head_attention_forward})
 """Functions recorded as their parts: their own name hides the products inside."""
@@ -133,7 +135,7 @@ class _Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if op is _DEVICE and isinstance(args[0], FakeTensor):
             return args[0].fake_device  # torch asks it of every argument of every kernel
-        if op.namespace == "prim":  # other questions about a tensor
+        if op.namespace in _NO_KERNELS:
             return op(*args, **kwargs)
         shadows = self.functions.shadows
         before, self.functions.silent = self.functions.silent, True

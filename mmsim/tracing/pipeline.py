@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -60,6 +61,7 @@ def trace(
     Raises `InputError` for operations that the op table does not know (unless `allow_unknown`), for operations
     outside the declared stages, and for a module that cannot be captured.
     """
+    _check_module(module)
     values = dict(symbols) if isinstance(symbols, Mapping) else dict.fromkeys(symbols, 0)
     given: dict[str, int] = {}
     if callable(inputs):
@@ -71,6 +73,7 @@ def trace(
     else:
         if set(values) - {"B"}:
             raise InputError(f"give inputs as a function of {', '.join(values)}, so that their sizes can change")
+        inputs = _by_name(module, inputs)
         batch = batch_of(inputs)
         given, values = {"B": batch}, values if batch else {}
 
@@ -83,6 +86,27 @@ def trace(
     return finished(
         graph_at, values, stages, overrides=overrides, modalities=modalities, allow_unknown=allow_unknown, given=given
     )
+
+
+def _check_module(module: Any) -> None:
+    if not isinstance(module, nn.Module):
+        raise InputError(f"{type(module).__name__} is not an nn.Module")
+    quantized = [path or "it" for path, part in module.named_modules() if "nn.quantized" in type(part).__module__]
+    if quantized:
+        raise InputError(f"{quantized[0]} is quantized, in kernels without a count: trace the network of floats")
+
+
+def _by_name(module: nn.Module, inputs: Inputs) -> Inputs:
+    """Positional inputs under the names of forward's arguments, which say what they are; as given where that fails."""
+    if isinstance(inputs, dict):
+        return inputs
+    try:
+        signature = inspect.signature(module.forward)
+        bound = signature.bind(*(inputs if type(inputs) in (list, tuple) else (inputs,)))
+    except (TypeError, ValueError):
+        return inputs
+    kinds = {signature.parameters[name].kind for name in bound.arguments}
+    return dict(bound.arguments) if kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD} else inputs
 
 
 def concrete(
@@ -220,6 +244,9 @@ def is_free(layer: Layer) -> bool:
 
 def batch_of(inputs: Inputs) -> int:
     """The size that most tensors have as their first dimension, of several the smallest; 0 when there is none."""
+    for path, tensor in nested.tensors(inputs):
+        if tensor.is_nested:
+            raise InputError("is a nested tensor, which has no sizes", field=path or "inputs")
     sizes = Counter(tensor.shape[0] for _, tensor in nested.tensors(inputs) if tensor.ndim)
     return min(sizes, key=lambda size: (-sizes[size], size), default=0)
 
@@ -234,7 +261,7 @@ def rebatched(inputs: Inputs, batch: int, wanted: int) -> Inputs:
             return tensor
         if tensor.is_meta:
             return torch.empty((wanted, *tensor.shape[1:]), dtype=tensor.dtype, device="meta")
-        return tensor[torch.arange(wanted) % batch]
+        return tensor.index_select(0, torch.arange(wanted, device=tensor.device) % batch)
 
     return nested.replace(inputs, change)
 
