@@ -236,3 +236,13 @@ def test_dump_of_a_network_of_ones_own(
     Path(own).write_text(text)
     assert mmsim(monkeypatch, "dump", own, "-o", str(tmp_path / "none")) == 2
     assert "size L is open" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_constraints_on_other_data_spaces_name_the_level(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spaces = "[{name: A, projection: [[[M]]]}, {name: Z, projection: [[[M]]], read_write: true}]"
+    shape = f"{{name: copy, dimensions: [M], data_spaces: {spaces}}}"
+    (tmp_path / "p.yaml").write_text(f"problem: {{version: 0.4, shape: {shape}, instance: {{M: 4}}}}\n")
+    assert mmsim(monkeypatch, "map", "eyeriss_like", str(tmp_path / "p.yaml")) == 2
+    assert "glb.constraints.keep: unknown data space 'Inputs'; this problem has A, Z" in capsys.readouterr().err

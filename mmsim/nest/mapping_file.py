@@ -8,7 +8,7 @@ from typing import Any
 
 from mmsim.arch.model import Arch, Constraints, Fanout, Storage, level_name
 from mmsim.errors import InputError
-from mmsim.nest.constraints import resolve
+from mmsim.nest.constraints import resolved
 from mmsim.nest.mapping import Level, Loop, Mapping, check, factor_text, nodes_of
 from mmsim.problem import Problem
 
@@ -165,7 +165,7 @@ def _keep(where: str, item: dict[str, Any], node: Storage | Fanout, problem: Pro
     both = [name for name in bypass if name in keep]
     if both:
         raise InputError(f"{both[0]!r} is both kept and bypassed", field=where)
-    bypassed = {*bypass, *resolve(node.constraints, problem).bypass}
+    bypassed = {*bypass, *resolved(node, problem).bypass}
     names = [space.name for space in problem.data_spaces]
     return frozenset(name for name in names if name in keep or name not in bypassed)
 
