@@ -85,7 +85,7 @@ def networks() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         config = hf.EfficientNetConfig(
             num_labels=1000, image_size=edge, width_coefficient=width, depth_coefficient=depth, hidden_dim=channels
         )
-        return lambda: hf.EfficientNetForImageClassification(config), f"picture {edge}"
+        return lambda: padded(hf.EfficientNetForImageClassification(config)), f"picture {edge}"
 
     backbone = hf.ResNetConfig(out_features=["stage4"])
     detr = {"use_timm_backbone": False, "backbone_config": backbone}
@@ -116,6 +116,19 @@ def networks() -> dict[str, tuple[Callable[[], nn.Module], str]]:
         "ncf": (ncf, "pairs"),
         "bert_large_384": (lambda: hf.BertForQuestionAnswering(eager(hf.BertConfig(**large))), "text 384"),
     }  # fmt: skip
+
+
+def padded(network: Any) -> nn.Module:
+    """EfficientNet that pads evenly within its convolutions, as DeepLearningExamples' does; transformers' follows
+    TensorFlow's, whose strided ones need a padded copy of their input."""
+    from torch import nn
+
+    stem, blocks = network.efficientnet.embeddings, network.efficientnet.encoder.blocks
+    stem.padding, stem.convolution.padding = nn.Identity(), (1, 1)
+    for layer in (block.depthwise_conv for block in blocks):
+        edge = layer.depthwise_conv.kernel_size[0]
+        layer.depthwise_conv_pad, layer.depthwise_conv.padding = nn.Identity(), (edge // 2, edge // 2)
+    return network
 
 
 def resnext101() -> nn.Module:

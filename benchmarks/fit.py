@@ -51,17 +51,13 @@ def _of(name: str, fields: str) -> tuple[str, ...]:
 
 
 def _tables(op: str, *gpus: str) -> tuple[tuple[str, str], ...]:
-    file = {"conv": "conv3x3_fp32", "softmax": "vector_fp32", "ln": "vector_fp32", "gemm": "gemm_bf16",
-            "attention": "attention_bf16"}.get(op, f"{op}_fp32")  # fmt: skip
+    file = {"conv": "conv3x3_fp32", "gemm": "gemm_bf16", "attention": "attention_bf16",
+            **dict.fromkeys(("softmax", "ln", "pow"), "vector_fp32")}.get(op, f"{op}_fp32")  # fmt: skip
     return tuple((f"{file}_{gpu}", op) for gpu in gpus)
 
 
 T4 = _of("t4", "cuda_share power.burst_s power.gemm_fma_pj[float32]")
 HBM = ("v100_pcie", "a100_pcie_40gb")
-ROWS = tuple(
-    f"vector.{row}.{field}" for row in ("WARP_SOFTMAX", "BLOCK_SOFTMAX", "LAYER_NORM")
-    for field in ("clocks", "clocks_per_element")
-)  # fmt: skip
 FIELDS = "perimeter k_clocks tail overlap"
 GROUPS = {
     "linear": Group(
@@ -89,8 +85,17 @@ GROUPS = {
          *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "ALONE UNFUSED"),
          "validate.ZEROS"),
     ),
-    "rows": Group(_tables("softmax", *HBM) + _tables("ln", *HBM), ROWS),
-    "rows_all": Group(_tables("softmax", *HBM, "t4") + _tables("ln", *HBM, "t4"), ROWS),
+    "softmax": Group(
+        _tables("softmax", *HBM, "t4"),
+        ("vector.WARP_SOFTMAX.off_boundary",
+         *_of("vector.BLOCK_SOFTMAX", "clocks_per_element waiting")),
+    ),
+    "host": Group(
+        _tables("vector", *HBM, "t4"),
+        ("host.SCATTER", *(f"{gpu}.host.launch_s" for gpu in (*HBM, "t4"))),
+    ),
+    "pow": Group(_tables("pow", *HBM, "t4"), ("validate.POWER",)),
+    "layer_norm": Group(_tables("ln", *HBM), _of("vector.LAYER_NORM", "clocks clocks_per_element")),
 }  # fmt: skip
 
 

@@ -49,14 +49,14 @@ class Left:
 
 
 LEFT = (
-    Left("t4", True, "V100, A100, 2080 Ti", "", ("linear", "conv"),
-         (("t4.cuda_share", 0.95 / GEFORCE_BOOST), ("t4.power.burst_s", 1e-3),
+    Left("t4", True, "V100, A100, 2080 Ti", "", ("linear", "conv", "softmax"),
+         (("t4.cuda_share", 0.95 / GEFORCE_BOOST), ("t4.power.burst_s", 1e-3), ("vector.BLOCK_SOFTMAX.waiting", 1.0),
           ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("validate.ZEROS", 0.5)),
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
-    Left("v100_pcie", True, "T4, A100", "a100_pcie_40gb", ("linear", "conv", "rows_all"),
+    Left("v100_pcie", True, "T4, A100", "a100_pcie_40gb", ("linear", "conv", "softmax", "layer_norm"),
          (("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("v100_pcie.power.burst_s", 1e-3)),
          (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
-    Left("a100_pcie_40gb", False, "V100 and T4", "v100_pcie", ("linear", "rows_all"),
+    Left("a100_pcie_40gb", False, "V100 and T4", "v100_pcie", ("linear", "softmax", "layer_norm"),
          takes_over=(("AMPERE_BATCHED", library.CUDA_BATCHED),)),
     Left("a100_sxm_80gb", False, "H100", "", (),
          (("a100_sxm_80gb.tensor_share", 0.89), ("a100_sxm_80gb.power.burst_s", 1e-3)),

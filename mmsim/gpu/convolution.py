@@ -50,8 +50,11 @@ class Shape:
 _BASE = replace(CUDA, splits=(1,), setup=0.2, tail=1.0, overlap=4.0, spread=1.0, stride=0.0)
 _TILES = ((128, 128), (128, 64), (128, 32))
 _TURING_TILES = ((256, 128), (128, 128), (256, 64))  # all that cuDNN's s884cudnn and s1688cudnn kernels are named after
+_CUDA = replace(_BASE, tiles=_TILES, overlap=1.4, perimeter=1.05, k_clocks=203.0, hides_output=True)
 IMPLICIT = {
-    "cuda": replace(_BASE, tiles=_TILES, overlap=1.4, perimeter=1.05, k_clocks=203.0, hides_output=True),
+    "cuda": _CUDA,
+    "cuda_last": replace(_CUDA, tiles=_TILES[:1]),
+    "half": replace(_CUDA, tiles=_TILES[:2]),  # profiles name fp16_scudnn_fp16_128x64 (apache/mxnet #9774), none of 32
     "turing": replace(TENSOR, tiles=_TURING_TILES, splits=(1,), efficiency=0.7, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
     "hopper": replace(HOPPER, splits=(1,), k_step=32, efficiency=0.9, pads=True),
@@ -62,16 +65,20 @@ BATCHED = replace(
     k_clocks=184.0,
 )  # fmt: skip
 """CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on
-half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere")."""
+half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere").
+Channels last, CUDA cores have one kernel (``volta_scudnn_128x128_relu_exp_small_nhwc_tn_v1``), whatever the channels:
+nothing was set for it."""
 PATCHES = ((1, 8, 16), (2, 4, 16))  # images, rows and columns of outputs that one block of F(2x2) takes
 FUSED_START = 20.5  # channels' worth of products that the transforms of a fused tile and its store take
 TRANSFORM = 0.614  # of the time that streams of the tiles' size take: some of what one kernel writes, the next finds
 FILTER_TRANSFORM = 1.546  # the same for the weights, which are read and written in strides
 
 
-def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
+def implicit(
+    machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array], *, channels_last: bool = False
+) -> Products:
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
-    kernels = IMPLICIT["cuda"]
+    kernels = IMPLICIT["cuda_last" if channels_last else "half" if BITS[dtype] == 16 else "cuda"]
     if machine.has_tensor(dtype):
         generation = machine.device.compute_capability
         kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
@@ -154,7 +161,9 @@ def convolution(
     `three_by_three` says that Winograd applies: 3 x 3, stride 1, no groups. Tensor cores want channels last, so that
     a channels-first input and its weights are rearranged; the output is written channels first by the kernel itself
     (cuDNN's ``nhwc2nchw`` and ``nhwckrsc_nchw``; traces count two `nchwToNhwcKernel` to each such convolution, and
-    kernels that need a third one behind them lose where cuDNN's benchmark chooses). `unfused_host_s` is what
+    kernels that need a third one behind them lose where cuDNN's benchmark chooses). Before Ampere groups with the
+    channels first stay on the CUDA cores: they are no faster in half precision than in float32 (pytorch/pytorch,
+    issue 10290, Titan V; NVIDIA/apex, issue 196, RTX 2080 Ti). `unfused_host_s` is what
     several kernels cost beyond one where nothing runs meanwhile: cuDNN's benchmark times whole calls.
     """
     word = BITS[dtype] / 8
@@ -167,14 +176,18 @@ def convolution(
         if shape.taps <= MOST_TAPS:
             return (_depthwise(machine, shape, dtype, macs, moved),)
         shape = replace(shape, groups=np.ceil(shape.groups / GROUPS_OF_A_TILE))
+    if shape.groups > 1 and not channels_last and machine.device.compute_capability < 8:
+        machine = machine.without_tensor_cores()
     before: tuple[Kernel, ...] = ()
     if machine.has_tensor(dtype) and not channels_last:
         before = _rearrange(machine, inputs, cold[0], word), _rearrange(machine, weights, cold[1], word)
         resident = machine.device.l2_resident_bytes
         cold = (lost(inputs, resident), lost(weights, resident), cold[2])
     arrays = tuple(np.array(float(x)) for x in cold)
-    chosen, name = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2])), "implicit_gemm"
-    if three_by_three and dtype == "float32":
+    last = channels_last and not machine.has_tensor(dtype)
+    chosen = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]), channels_last=last)
+    name = "implicit_gemm"
+    if three_by_three and dtype == "float32" and not last:
         one = fused_winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
         if one.seconds < chosen.seconds:
             chosen, name = one, "winograd_2x2"

@@ -12,7 +12,7 @@ import numpy as np
 from mmsim.arch.model import Arch
 from mmsim.gpu import attention as flash
 from mmsim.gpu import convolution as conv
-from mmsim.gpu import vector
+from mmsim.gpu import indexing, vector
 from mmsim.gpu.kernel import Class, Kernel
 from mmsim.gpu.machine import Machine, machine
 from mmsim.gpu.products import SECTOR, gemm
@@ -143,7 +143,10 @@ def _pass(tensor: Tensor, site: Site, name: str) -> Kernel:
     size, cold = float(concrete(tensor.bytes)), site.share((tensor,), 0.0)
     points = float(concrete(tensor.elements))
     traffic, indexed = Traffic(size, size, cold, cold), name == "bias"
-    return vector.elementwise(site.machine, points, traffic, name=name, dtype=tensor.dtype, indexed=indexed)
+    return vector.elementwise(
+        site.machine, points, traffic, name=name, dtype=tensor.dtype, indexed=indexed,
+        places=indexing.BROADCAST * indexing.integer(site.machine) if indexed else 0.0,
+    )  # fmt: skip
 
 
 def transposed_copy(tensor: Tensor, site: Site) -> Kernel:
@@ -184,6 +187,7 @@ def _attention(layer: Layer, problems: tuple[Problem, ...], site: Site) -> Kerne
 def _vector(layer: Layer, problem: Problem, site: Site) -> tuple[Kernel, ...]:
     instances = concrete(problem.instances)
     read, write = concrete(problem.read_bytes) / instances, concrete(problem.written_bytes) / instances
+    write += indexing.written_bytes(layer) / instances
     cold = site.share(layer.tensors, 0.0)
     traffic = Traffic(read, write, cold, site.share(layer.outputs, 0.0))
     return (_one_kernel(layer, problem, traffic, site),)
@@ -197,18 +201,18 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
     if problem.family in ROW_KERNELS and columns > 1:
         row = ROW_KERNELS[problem.family](layer.kind, columns)
         return vector.rows(site.machine, points / columns, columns, traffic, row, name=name, kind=kind, ops=ops)
-    if problem.family == "norm":
-        channels = min(concrete(space.stored(problem.sizes)) for space in problem.inputs)
-        row = vector.CHANNEL_NORM
-        return vector.rows(site.machine, channels, points / channels, traffic, row, name=name, kind=kind, ops=ops)
+    if layer.kind == "batch_norm" and len(layer.output.shape) > 2 and not site.options.channels_last:
+        channels, *sizes = (float(concrete(size)) for size in layer.output.shape[1:])
+        if any(weight.dtype in ("float16", "bfloat16") for weight in layer.weights):  # cuDNN takes no such weights
+            return vector.planes(site.machine, points / prod(sizes), prod(sizes), traffic, name=name, ops=ops)
+        return vector.channels(site.machine, channels, points, traffic, name=name, ops=ops)
     use = SECTOR_USE.get(layer.kind, SECTOR_USE.get(problem.family, 1.0))
     strided = layer.kind in STRIDED
-    broadcast = problem.family == "elementwise" and any(
-        t.elements not in (1, layer.output.elements) for t in layer.tensors
-    )
     kernel = vector.elementwise(
-        site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use, indexed=strided or broadcast
-    )
+        site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use,
+        indexed=strided or (problem.family == "elementwise" and indexing.repeats(layer)),
+        places=indexing.ops(layer, problem, site.machine),
+    )  # fmt: skip
     return _strided(kernel, layer.output, traffic) if strided else kernel
 
 
@@ -225,11 +229,11 @@ KINDS: dict[str, Class] = {
 }  # fmt: skip
 SECTOR_USE = {
     "gather": 0.5, "scatter": 0.5, "copy": 0.8, "sort": 0.25, "contiguous": 0.6, "reshape": 0.6,
-    **dict.fromkeys(("to", "type", "type_as", "float", "double", "half", "bfloat16", "clone"), 1.0),
+    **dict.fromkeys(("to", "type", "type_as", "float", "double", "half", "bfloat16", "clone", *indexing.JOINS), 1.0),
 }  # fmt: skip
-"""Useful share of the 32-byte sectors, by operation or family: rows of an index and pieces that are joined start
-anywhere; one side of a transposing copy is strided (cuDNN's own, through shared memory, reaches 0.58 of a stream on a
-V100: tensorflow/tensorflow, issue 15897); a cast streams."""
+"""Useful share of the 32-byte sectors, by operation or family: rows of an index and of a padded picture start anywhere;
+one side of a transposing copy is strided (cuDNN's own, through shared memory, reaches 0.58 of a stream on a V100:
+tensorflow/tensorflow, issue 15897); a cast streams, and so do the long pieces that are joined."""
 
 STRIDED = frozenset({"contiguous", "reshape"})
 

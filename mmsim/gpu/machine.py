@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from msgspec import structs
 
 from mmsim.arch.device import Device
 from mmsim.arch.model import Arch, Storage
@@ -39,6 +41,10 @@ class Machine:
         if self.has_tensor(dtype):
             return self.device.tensor_fma[dtype]
         return self.fma_per_clock("float32" if dtype in ("float16", "bfloat16") else dtype, tensor=False)
+
+    def without_tensor_cores(self) -> Machine:
+        """For kernels that run on the CUDA cores although the format could run elsewhere."""
+        return replace(self, device=structs.replace(self.device, tensor_fma={}))
 
     def has_tensor(self, dtype: str) -> bool:
         """Whether tensor cores take this format."""

@@ -134,7 +134,7 @@ def _host_units(layer: Layer, found: tuple[Kernel, ...]) -> float:
     if not found:
         return host.VIEW
     launches = sum(host.ADDED_BIAS if kernel.name == "bias" else host.LAUNCH * kernel.count for kernel in found)
-    return host.calls(layer.kind) + launches - host.LAUNCH
+    return host.calls(layer.kind, len(layer.inputs)) + launches - host.LAUNCH
 
 
 class _Residency:

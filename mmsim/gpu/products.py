@@ -162,7 +162,8 @@ def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtyp
     rate = machine.product_fma_per_clock(dtype) * machine.clock_hz * share  # of one SM
     least = grid.waves * grid.depth * menu.k_clocks / machine.clock_hz
     setup = np.where(sizes.m == 1, np.minimum(menu.setup, ROW_SETUP), menu.setup)
-    loop = np.maximum(grid.busiest * grid.tm * grid.tn * grid.depth / rate, least)
+    rows = np.where(sizes.m == 1, 1.0, grid.tm)  # of a vector no tile is padded: each weight is used once
+    loop = np.maximum(grid.busiest * rows * grid.tn * grid.depth / rate, least)
     return np.asarray(loop + grid.waves * setup * device.memory_latency_s)
 
 

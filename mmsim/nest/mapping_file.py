@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as Dict
-from pathlib import Path
 from typing import Any
 
-from mmsim import files
 from mmsim.arch.model import Arch, Constraints, Fanout, Storage, level_name
 from mmsim.errors import InputError
 from mmsim.nest.constraints import resolve
@@ -34,18 +32,8 @@ _LIMITS = {  # how a directive rules out reuse -> the constraint's name
 }
 
 
-def read(path: str | Path, arch: Arch, problem: Problem) -> Mapping:
-    """The mapping in a Timeloop file (a ``mapping:`` list), checked against `arch` and `problem`."""
-    value = files.read_yaml(path)
-    if isinstance(value, dict):
-        if "mapping" not in value:
-            raise InputError("missing", file=str(path), field="mapping")
-        value = value["mapping"]
-    return parse(value, arch, problem, file=str(path))
-
-
 def parse(value: object, arch: Arch, problem: Problem, *, file: str = "mapping") -> Mapping:
-    """As `read`, from plain values: a list of Timeloop directives.
+    """A mapping from plain values, a list of Timeloop directives, checked against `arch` and `problem`.
 
     A level not mentioned has no loops. A data space that the mapping neither keeps nor bypasses at a
     memory stays there unless the architecture's constraints bypass it, as in Timeloop. Raises `InputError` when
