@@ -62,7 +62,7 @@ FIELDS = "perimeter k_clocks tail overlap"
 GROUPS = {
     "linear": Group(
         _tables("linear", *HBM, "t4"),
-        (*_of("library.CUDA", "perimeter k_clocks spread stride"), *(f"{gpu}.cuda_share" for gpu in HBM), *T4),
+        (*_of("library.CUDA", "perimeter k_clocks stride"), *(f"{gpu}.cuda_share" for gpu in HBM), *T4),
     ),
     "bmm": Group(
         _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "k_clocks overlap efficiency")
