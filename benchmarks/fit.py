@@ -61,16 +61,13 @@ HBM = ("v100_pcie", "a100_pcie_40gb")
 FIELDS = "perimeter k_clocks tail overlap"
 GROUPS = {
     "linear": Group(
-        _tables("linear", "v100_pcie", "t4"),
-        (*_of("library.CUDA", f"{FIELDS} spread stride"), "v100_pcie.cuda_share", *T4),
+        _tables("linear", *HBM, "t4"),
+        (*_of("library.CUDA", "perimeter k_clocks spread stride"), *(f"{gpu}.cuda_share" for gpu in HBM), *T4),
     ),
     "bmm": Group(
         _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "k_clocks overlap efficiency")
     ),
     "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap efficiency")),
-    "linear_ampere": Group(
-        _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} stride"), "a100_pcie_40gb.cuda_share")
-    ),
     "gemm_a100": Group(
         _tables("gemm", "a100_sxm_80gb"),
         (*_of("library.TENSOR", f"{FIELDS} setup spread"), "a100_sxm_80gb.tensor_share"),

@@ -68,6 +68,9 @@ BATCHED = replace(
 half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere").
 Channels last, CUDA cores have one kernel (``volta_scudnn_128x128_relu_exp_small_nhwc_tn_v1``), whatever the channels:
 nothing was set for it."""
+VECTOR = 8
+"""Channels that a tensor core's load takes in half precision; cuDNN pads to them (Developer Guide 7.6, tensor cores).
+From Ampere on first layers have kernels of their own, and groups of four channels before."""
 PATCHES = ((1, 8, 16), (2, 4, 16))  # images, rows and columns of outputs that one block of F(2x2) takes
 FUSED_START = 20.5  # channels' worth of products that the transforms of a fused tile and its store take
 TRANSFORM = 0.614  # of the time that streams of the tiles' size take: some of what one kernel writes, the next finds
@@ -83,7 +86,10 @@ def implicit(
         generation = machine.device.compute_capability
         kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
     a, _, _ = shape.bytes(BITS[dtype] / 8)
-    depth = shape.in_channels / shape.groups * shape.taps
+    channels = shape.in_channels / shape.groups
+    if kernels is IMPLICIT["turing"] and np.all(np.asarray(shape.groups) == 1):
+        channels = np.ceil(channels / VECTOR) * VECTOR
+    depth = channels * shape.taps
     one = np.ones_like(np.asarray(shape.outputs, float))
     return products(
         machine, shape.outputs, shape.out_channels / shape.groups * one, depth * one, shape.groups * one, dtype,

@@ -143,10 +143,7 @@ def _pass(tensor: Tensor, site: Site, name: str) -> Kernel:
     size, cold = float(concrete(tensor.bytes)), site.share((tensor,), 0.0)
     points = float(concrete(tensor.elements))
     traffic, indexed = Traffic(size, size, cold, cold), name == "bias"
-    return vector.elementwise(
-        site.machine, points, traffic, name=name, dtype=tensor.dtype, indexed=indexed,
-        places=indexing.BROADCAST * indexing.integer(site.machine) if indexed else 0.0,
-    )  # fmt: skip
+    return vector.elementwise(site.machine, points, traffic, name=name, dtype=tensor.dtype, indexed=indexed)
 
 
 def transposed_copy(tensor: Tensor, site: Site) -> Kernel:
@@ -211,7 +208,7 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
     kernel = vector.elementwise(
         site.machine, points, traffic, ops=ops, name=name, kind=kind, sector_use=use,
         indexed=strided or (problem.family == "elementwise" and indexing.repeats(layer)),
-        places=indexing.ops(layer, problem, site.machine),
+        places=indexing.clocks(layer, problem, site.machine),
     )  # fmt: skip
     return _strided(kernel, layer.output, traffic) if strided else kernel
 

@@ -21,6 +21,7 @@ PER_ELEMENT, INDEXED = 5.0, 80.0
 """Instructions of a thread for each element beside its arithmetic: four elements at a time from one address, and one
 whose address in each operand is worked out by divisions (PyTorch's OffsetCalculator: broadcasts, permuted copies).
 Read of MMBench's kernels on an RTX 2080 Ti: 6 in all, and 75 to 100."""
+ISSUED = 128.0  # a clock and SM: four schedulers issue an instruction of a warp each
 WARPS = 64  # resident warps of the SM that the row costs below are for
 
 
@@ -88,11 +89,10 @@ def elementwise(
     """`elements` points of `ops` scalar operations each; `sector_use` is the useful share of each sector moved.
 
     `indexed` says that operands differ in shape or order, so that each element's address is worked out. `places` are
-    the float32 operations in whose time that can be done (`mmsim.gpu.indexing`).
+    the clocks of an SM that other kernels take to find an element's place (`mmsim.gpu.indexing`).
     """
-    clocks = max(
-        ops / machine.fma_per_clock(dtype, tensor=False), places / machine.fma_per_clock("float32", tensor=False)
-    )
+    places = max(places, INDEXED / ISSUED if indexed else 0.0)
+    clocks = max(ops / machine.fma_per_clock(dtype, tensor=False), places)
     compute = elements * clocks / (machine.sms * machine.clock_hz)
     each = ELEMENTS_INDEXED if indexed else ELEMENTS
     blocks = max(1, ceil(elements / (STREAMING.threads * each)))
