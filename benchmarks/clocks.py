@@ -1,54 +1,85 @@
 """Whether the rows of one table of vector kernels were taken at one clock.
 
 `validation.py` runs it. PyTorch's pointwise kernels run over the elements of contiguous tensors, so that at
-equal elements a row of the table must take as long as another. Those of fewer than `ROWS` rows do not where the SMs
-bound the kernel: then the table was taken in two states of the GPU.
+equal elements a row of the table must take as long as another. Those of fewer than `ROWS` rows and `ELEMENTS` elements
+do not where the SMs bound the kernel, those of as few rows and more elements do: the table was taken in two states.
 """
 
 from __future__ import annotations
 
-import csv
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from benchmarks.vector_rows import GPUS, Vector, vector_rows
 from mmsim import validate
 from mmsim.arch import load
+from mmsim.gpu import host
+from mmsim.gpu.machine import machine
 
-ROWS = 4096
+ROWS, ELEMENTS = 4096, 8e6
 POINTWISE = ("add", "div", "pow")
+COMPUTING = ("pow", "softmax", "ln")
+CLOCKS = np.arange(0.5, 1.55, 0.05)  # of the data sheet's
 FLOOR = 1.15  # times what the host alone takes, above which a kernel's time shows
+
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def first(rows: Vector) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """The rows that were taken in the first of the two states."""
+    return (rows.height < ROWS) & (rows.elements < ELEMENTS)
 
 
 def clock_figures(folder: Path) -> list[dict[str, Any]]:
-    """For each GPU and op, the median time of the rows of few rows over the others' at equal work."""
-    return [
-        {"arch": arch} | {op: _pointwise(folder, arch, op) for op in POINTWISE}
-        | {op: _by_model(folder, arch, op) for op in validate.ROW_OPS}
-        for arch in ("v100_pcie", "t4", "a100_pcie_40gb")
-    ]  # fmt: skip
+    """For each GPU and pointwise op, the median time of the rows of the first state over that of tall rows of as many
+    elements; `many`: of rows that are neither tall nor small, for the last op."""
+    return [{"arch": arch} | _ratios(folder, arch) for arch in GPUS]
 
 
-def _pointwise(folder: Path, arch: str, op: str) -> float:
-    """At equal elements: the times of the tall tables interpolated."""
-    table = csv.DictReader((folder / f"vector_fp32_{arch}.csv").read_text().splitlines())
-    rows = [(int(r["rows"]), int(r["cols"]), float(r["latency_ms"])) for r in table if r["op"] == op]
-    tall = sorted((height * width, time) for height, width, time in rows if height >= ROWS)
-    elements, times = np.array(tall).T
-    low = [(n * m, time) for n, m, time in rows if n < ROWS and elements[0] < n * m < elements[-1]]
-    pairs = [(time, float(np.interp(size, elements, times))) for size, time in low]
-    floor = FLOOR * float(np.quantile([time for *_, time in rows], 0.05))
-    return float(np.median([time / other for time, other in pairs if max(time, other) > floor]))
+def _ratios(folder: Path, arch: str) -> dict[str, float]:
+    tables = {op: vector_rows(folder, arch, op) for op in POINTWISE}
+    last = tables[POINTWISE[-1]]
+    found = {op: _ratio(rows, first(rows)) for op, rows in tables.items()}
+    return found | {"many": _ratio(last, (last.height < ROWS) & ~first(last))}
 
 
-def _by_model(folder: Path, arch: str, op: str) -> float:
-    """Against the model, which sees the shape; softmax beyond 1024 columns, where a block takes a row."""
-    pairs = validate.kernels(folder / f"vector_fp32_{arch}.csv", op, "fp32", load(arch), "eager")
-    floor = FLOOR * min(pair.predicted_s for pair in pairs)
-    found: tuple[list[float], list[float]] = ([], [])
-    for pair in pairs:
-        height, width = (int(size) for size in pair.label.split()[1::2])
-        if pair.predicted_s > floor and (op != "softmax" or width > 1024):
-            found[height >= ROWS].append(pair.measured_s / pair.predicted_s)
-    return float(np.median(found[0]) / np.median(found[1]))
+def _ratio(rows: Vector, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    tall = np.flatnonzero(rows.height >= ROWS)
+    tall = tall[np.argsort(rows.elements[tall])]
+    at = rows.elements
+    within = chosen & (at > at[tall[0]]) & (at < at[tall[-1]])
+    other = np.interp(at[within], at[tall], rows.seconds[tall])
+    seconds = rows.seconds[within]
+    shown = np.maximum(seconds, other) > FLOOR * np.quantile(rows.seconds, 0.05)
+    return float(np.median(seconds[shown] / other[shown]))
+
+
+def state_figures(folder: Path) -> list[dict[str, Any]]:
+    """For each GPU and op that computes: the clock at which the model agrees best with the rows of each state, and the
+    error of all at the data sheet's clock and at these two."""
+    return [{"arch": arch, "op": op} | _states(folder, arch, op) for arch in GPUS for op in COMPUTING]
+
+
+def _states(folder: Path, arch: str, op: str) -> dict[str, float]:
+    rows, sheet = vector_rows(folder, arch, op), machine(load(arch)).clock_hz
+    errors = np.array([_errors(rows, arch, op, float(clock) * sheet) for clock in CLOCKS])
+    states = [first(rows), ~first(rows)]
+    best = [int(errors[:, state].mean(1).argmin()) for state in states]
+    apart = sum(float(errors[at, state].sum()) for at, state in zip(best, states, strict=True)) / len(rows.height)
+    clocks = [1e-6 * sheet * float(CLOCKS[at]) for at in best]
+    one = float(_errors(rows, arch, op, sheet).mean())
+    return {"first_mhz": clocks[0], "second_mhz": clocks[1], "one_percent": 100 * one, "two_percent": 100 * apart}
+
+
+def _errors(rows: Vector, arch: str, op: str, clock_hz: float) -> Floats:
+    where = replace(machine(load(arch)), clock_hz=clock_hz)
+    predict = validate.PREDICT["vector"]
+    found = (
+        predict(where, op, {"rows": high, "cols": wide}, "float32")
+        for high, wide in zip(rows.height, rows.width, strict=True)
+    )
+    predicted = np.array([host.alone(where.device.host, units, device_s) for device_s, units in found])
+    return np.asarray(np.abs(predicted / rows.seconds - 1))

@@ -41,14 +41,24 @@ READ = {
     "load": lambda kernel, machine: kernel.load_efficiency,
     "store": lambda kernel, machine: kernel.store_efficiency,
 }
+CLASSES = (
+    ("Conv", ("scudnn", "convolve", "computeOffsets")), ("Gemm", ("sgemm", "gemv", "splitK")),
+    ("Relu", ("leaky_relu", "threshold")), ("Other", ("copy_device", "CatArray")),
+)  # fmt: skip
+"""Kernel classes by what their names contain; the others are elementwise."""
 STAGED = {"workload": "vision_touch", "variant": "low_rank", "arch": "rtx_2080_ti", "batch": 64}
 """What MMBench's own rows are of: its Vision & Touch on the paper's server."""
+
+
+def table() -> list[dict[str, str]]:
+    """The committed rows as they stand."""
+    return list(csv.DictReader((HERE / "counters.csv").read_text().splitlines()))
 
 
 def rows() -> list[dict[str, Any]]:
     """Every row with what was read (`dram`, ...) and what is predicted (`dram_predicted`, ...), shares of 1."""
     found = []
-    for row in csv.DictReader((HERE / "counters.csv").read_text().splitlines()):
+    for row in table():
         read = {name: float(row[name]) / (1 if name == "ipc" else 100) if row[name] else None for name in READ}
         machine = at_clock(gpu.machine(load(row["arch"])), row["clock_mhz"])
         kernel = predicted(row, machine) if row["op"] else None
@@ -160,6 +170,20 @@ def stages(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return compared
 
 
+def classes(ours: counters.Counters) -> dict[str, Any]:
+    """Shares of time by kernel class, and kernels by duration, of MMBench's trace and of the prediction."""
+    shares = dict.fromkeys((*(name for name, _ in CLASSES), "Elewise"), 0.0)
+    bins = [0, 0, 0, 0]
+    staged = [row for row in table() if row["stage"]]
+    times = [max(float(row["us"]), 0.5) for row in staged]  # whole microseconds
+    for row, us in zip(staged, times, strict=True):
+        name = next((name for name, parts in CLASSES if any(part in row["kernel"] for part in parts)), "Elewise")
+        shares[name] += us / sum(times)
+        bins[sum(us > 1e6 * edge for edge in counters.SIZE_BINS_S)] += 1
+    compared = {name: (share, ours.classes.get(name, 0.0)) for name, share in shares.items()}
+    return {"shares": compared, "bins": bins, "bins_predicted": list(ours.size_bins)}
+
+
 def figures() -> dict[str, Any]:
     """What docs/validation.md shows."""
     found = rows()
@@ -169,8 +193,12 @@ def figures() -> dict[str, Any]:
     return {
         "kernels": errors(found),
         "stages": stages(found),
+        "classes": classes(counters.by_stage(time, gpu.machine(load(STAGED["arch"])))["total"]),
         "trace_ms": sum(row["us"] for row in found if row["stage"]) / 1e3,
         "predicted_ms": time.kernel_s * 1e3,
+        "nhwc_us": [
+            1e6 * predicted(row, gpu.machine(load(row["arch"]))).device_s for row in table() if "nhwc" in row["op"]
+        ],
         "av_mnist_peak_bytes": schedule.memory(nano).peak_bytes,
     }
 

@@ -17,23 +17,32 @@ from mmsim import validate
 
 EVALUATIONS = 150
 DRAWS = (1, 2, 3, 4)
-NAMES = ("gemm_h100", "gemm_a100", "attention", "linear_ampere")
+NAMES = ("gemm_h100", "gemm_a100", "attention", "linear")
 
 
 def draw_figures(measured: Path) -> list[dict[str, Any]]:
-    """For each group of one table, the errors of the rows not fitted on, one for each draw."""
-    return [_of(GROUPS[name], measured) for name in NAMES]
+    """For each table of the groups, the errors of the rows not fitted on, one for each draw."""
+    return [row for name in NAMES for row in _of(GROUPS[name], measured)]
 
 
-def _of(group: Group, measured: Path) -> dict[str, Any]:
-    ((file, op),) = group.tables
-    _, _, dtype, arch, mode, *_ = next(table for table in TABLES if table[0] == file)
-    found = []
+def _of(group: Group, measured: Path) -> list[dict[str, Any]]:
+    found = [{"op": op, "arch": _table(file)[3], "mape_percent": []} for file, op in group.tables]
     for draw in DRAWS:
         with restored():
             constants = Constants()
             fit(group, measured, constants, EVALUATIONS, draw)
-            pairs = validate.kernels(measured / f"{file}.csv", op, dtype, constants.arch(arch), mode)
-        seen = fitted(len(pairs), draw)
-        found.append(100 * float(np.mean([abs(pair.error) for pair, one in zip(pairs, seen, strict=True) if not one])))
-    return {"op": op, "arch": arch, "mape_percent": found}
+            for row, (file, op) in zip(found, group.tables, strict=True):
+                row["mape_percent"].append(_unseen(file, op, measured, constants, draw))
+    return found
+
+
+def _unseen(file: str, op: str, measured: Path, constants: Constants, draw: int) -> float:
+    """MAPE of the rows that the fit did not see."""
+    _, _, dtype, arch, mode, *_ = _table(file)
+    pairs = validate.kernels(measured / f"{file}.csv", op, dtype, constants.arch(arch), mode)
+    seen = fitted(len(pairs), draw)
+    return 100 * float(np.mean([abs(pair.error) for pair, one in zip(pairs, seen, strict=True) if not one]))
+
+
+def _table(file: str) -> tuple[Any, ...]:
+    return next(table for table in TABLES if table[0] == file)

@@ -51,30 +51,23 @@ def _of(name: str, fields: str) -> tuple[str, ...]:
 
 
 def _tables(op: str, *gpus: str) -> tuple[tuple[str, str], ...]:
-    file = {"conv": "conv3x3_fp32", "softmax": "vector_fp32", "ln": "vector_fp32", "gemm": "gemm_bf16",
-            "attention": "attention_bf16"}.get(op, f"{op}_fp32")  # fmt: skip
+    file = {"conv": "conv3x3_fp32", "gemm": "gemm_bf16", "attention": "attention_bf16",
+            **dict.fromkeys(("softmax", "ln", "pow"), "vector_fp32")}.get(op, f"{op}_fp32")  # fmt: skip
     return tuple((f"{file}_{gpu}", op) for gpu in gpus)
 
 
 T4 = _of("t4", "cuda_share power.burst_s power.gemm_fma_pj[float32]")
 HBM = ("v100_pcie", "a100_pcie_40gb")
-ROWS = tuple(
-    f"vector.{row}.{field}" for row in ("WARP_SOFTMAX", "BLOCK_SOFTMAX", "LAYER_NORM")
-    for field in ("clocks", "clocks_per_element")
-)  # fmt: skip
 FIELDS = "perimeter k_clocks tail overlap"
 GROUPS = {
     "linear": Group(
-        _tables("linear", "v100_pcie", "t4"),
-        (*_of("library.CUDA", f"{FIELDS} spread stride"), "v100_pcie.cuda_share", *T4),
+        _tables("linear", *HBM, "t4"),
+        (*_of("library.CUDA", "perimeter k_clocks spread stride"), *(f"{gpu}.cuda_share" for gpu in HBM), *T4),
     ),
     "bmm": Group(
         _tables("bmm", "v100_pcie"), _of("library.CUDA_BATCHED", "k_clocks overlap efficiency")
     ),
     "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap efficiency")),
-    "linear_ampere": Group(
-        _tables("linear", "a100_pcie_40gb"), (*_of("library.AMPERE", f"{FIELDS} stride"), "a100_pcie_40gb.cuda_share")
-    ),
     "gemm_a100": Group(
         _tables("gemm", "a100_sxm_80gb"),
         (*_of("library.TENSOR", f"{FIELDS} setup spread"), "a100_sxm_80gb.tensor_share"),
@@ -92,8 +85,17 @@ GROUPS = {
          *_of("convolution", "FUSED_START TRANSFORM FILTER_TRANSFORM"), *_of("host", "ALONE UNFUSED"),
          "validate.ZEROS"),
     ),
-    "rows": Group(_tables("softmax", *HBM) + _tables("ln", *HBM), ROWS),
-    "rows_all": Group(_tables("softmax", *HBM, "t4") + _tables("ln", *HBM, "t4"), ROWS),
+    "softmax": Group(
+        _tables("softmax", *HBM, "t4"),
+        ("vector.WARP_SOFTMAX.off_boundary",
+         *_of("vector.BLOCK_SOFTMAX", "clocks_per_element waiting")),
+    ),
+    "host": Group(
+        _tables("vector", *HBM, "t4"),
+        ("host.SCATTER", *(f"{gpu}.host.launch_s" for gpu in (*HBM, "t4"))),
+    ),
+    "pow": Group(_tables("pow", *HBM, "t4"), ("validate.POWER",)),
+    "layer_norm": Group(_tables("ln", *HBM), _of("vector.LAYER_NORM", "clocks clocks_per_element")),
 }  # fmt: skip
 
 

@@ -28,40 +28,44 @@ NODE_12NM_PJ = 21.1
 """Picojoules of a float32 multiply-accumulate by rule: the 167 W that the RTX 2080 Ti's limit leaves its products, over
 its rate at 1824 MHz."""
 
+WAITING = 0.5
+"""Of a row's clocks, what other warps hide: boards that all have 64 warps an SM do not say; between none and all."""
+
 
 @dataclass(frozen=True)
 class Left:
     """A GPU left out: groups fitted again on what is left, device constants by rule, libraries taken over.
 
-    Where the T4 is the teacher, what depends on a kernel's length comes from the A100: the T4's clock falls with it.
-    The rule for `cuda_share` is that of a fitted GPU whose shared memory is as wide for each lane (V100 and A100; T4
-    and RTX 2080 Ti at the clock it runs at), for `tensor_share` that of another data-center GPU.
+    `share_of` is the GPU whose fitted `cuda_share` is taken over: one whose shared memory is as wide for each lane
+    (V100 and A100; for the T4 it is the RTX 2080 Ti's, at the clock that this runs at). `tensor_share` is that of
+    another data-center GPU. The T4's clock falls with a kernel's length: what depends on that in batched products
+    comes from the A100.
     """
 
     arch: str
     known: bool  # whether its generation's kernels are known from another GPU
     taught_by: str
+    share_of: str = ""
     refit: tuple[str, ...] = ()
     rules: tuple[tuple[str, float], ...] = ()
     takes_over: tuple[tuple[str, library.Library], ...] = ()
 
 
 LEFT = (
-    Left("t4", True, "V100, 2080 Ti", ("linear", "conv"),
+    Left("t4", True, "V100, A100, 2080 Ti", "", ("linear", "conv", "softmax"),
          (("t4.cuda_share", 0.95 / GEFORCE_BOOST), ("t4.power.burst_s", 1e-3),
-          ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("validate.ZEROS", 0.5)),
+          ("t4.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("validate.ZEROS", 0.5),
+          ("vector.BLOCK_SOFTMAX.waiting", WAITING)),
          (("TURING_BATCHED", library.CUDA_BATCHED),)),
-    Left("v100_pcie", True, "T4, A100", ("linear", "conv", "rows_all"),
-         (("v100_pcie.cuda_share", 0.935), ("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ),
-          ("v100_pcie.power.burst_s", 1e-3),
-          ("library.CUDA.stride", library.AMPERE.stride)),
+    Left("v100_pcie", True, "T4, A100", "a100_pcie_40gb", ("linear", "conv", "softmax", "layer_norm"),
+         (("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("v100_pcie.power.burst_s", 1e-3)),
          (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
-    Left("a100_pcie_40gb", False, "V100 and T4", ("rows_all",), (("a100_pcie_40gb.cuda_share", 0.995),),
-         (("AMPERE", library.CUDA), ("AMPERE_BATCHED", library.CUDA_BATCHED))),
-    Left("a100_sxm_80gb", False, "H100", (),
+    Left("a100_pcie_40gb", False, "V100 and T4", "v100_pcie", ("linear", "softmax", "layer_norm"),
+         takes_over=(("AMPERE_BATCHED", library.CUDA_BATCHED),)),
+    Left("a100_sxm_80gb", False, "H100", "", (),
          (("a100_sxm_80gb.tensor_share", 0.89), ("a100_sxm_80gb.power.burst_s", 1e-3)),
          (("TENSOR", replace(library.HOPPER, cluster=1, hides_output=False)),)),
-    Left("h100_sxm", False, "A100", (),
+    Left("h100_sxm", False, "A100", "", (),
          (("h100_sxm.tensor_share", 1.03), ("h100_sxm.dram_share", 0.87), ("h100_sxm.gap_s", 1e-6),
           ("h100_sxm.power.burst_s", 1e-3)),
          (("HOPPER", library.TENSOR),)),
@@ -85,6 +89,8 @@ def left_out(left: Left, measured: Path) -> list[dict[str, Any]]:
             attention.HOPPER = attention.OLDER
         for name in left.refit:
             fit(_without(GROUPS[name], left), measured, constants, EVALUATIONS)
+        if left.share_of:
+            constants.set(f"{left.arch}.cuda_share", constants.get(f"{left.share_of}.cuda_share"))
         return [
             _score(table, measured, constants) for table in TABLES if table[3] == left.arch and table[1] != "vector"
         ]

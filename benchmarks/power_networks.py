@@ -89,6 +89,126 @@ def decoding(name: str) -> Any:
     return mmsim.trace(decoder(name).eval(), inputs, symbols={"B": 8, "L": 1024}, stages={"": "head"})
 
 
+DENOISER = "stable_diffusion_2_1_unet"
+LATENT, TEXT, WIDTHS = 96, (77, 1024), (320, 640, 1280, 1280)
+
+
+def denoiser() -> Any:
+    """The U-Net of Stable Diffusion 2.1 at 768 x 768: one step. Its config.json on Hugging Face has these sizes."""
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
+    class Residual(nn.Module):
+        def __init__(self, given: int, width: int) -> None:
+            super().__init__()
+            self.norms = nn.ModuleList([nn.GroupNorm(32, given), nn.GroupNorm(32, width)])
+            self.first, self.second = nn.Conv2d(given, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1)
+            self.time = nn.Linear(1280, width)
+            self.skip = nn.Conv2d(given, width, 1) if given != width else nn.Identity()
+
+        def forward(self, x: Tensor, time: Tensor) -> Tensor:
+            y = self.first(F.silu(self.norms[0](x))) + self.time(F.silu(time))[:, :, None, None]
+            return self.skip(x) + self.second(F.silu(self.norms[1](y)))  # type: ignore[no-any-return]
+
+    class Attention(nn.Module):
+        def __init__(self, width: int, given: int) -> None:
+            super().__init__()
+            self.q = nn.Linear(width, width, bias=False)
+            self.k, self.v = nn.Linear(given, width, bias=False), nn.Linear(given, width, bias=False)
+            self.out = nn.Linear(width, width)
+
+        def forward(self, x: Tensor, context: Tensor) -> Tensor:
+            batch, _, width = x.shape
+            q, k, v = (y.view(batch, -1, width // 64, 64).transpose(1, 2)
+                       for y in (self.q(x), self.k(context), self.v(context)))  # fmt: skip
+            done = F.scaled_dot_product_attention(q, k, v)
+            return self.out(done.transpose(1, 2).reshape(batch, -1, width))  # type: ignore[no-any-return]
+
+    class Transformer(nn.Module):
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.norm, self.into, self.out = nn.GroupNorm(32, width), nn.Linear(width, width), nn.Linear(width, width)
+            self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
+            self.own, self.cross = Attention(width, width), Attention(width, TEXT[1])
+            self.gated, self.down = nn.Linear(width, 8 * width), nn.Linear(4 * width, width)
+
+        def forward(self, x: Tensor, text: Tensor) -> Tensor:
+            batch, width, height, _ = x.shape
+            y = self.into(self.norm(x).permute(0, 2, 3, 1).reshape(batch, -1, width))
+            own = self.norms[0](y)
+            y = y + self.own(own, own)
+            y = y + self.cross(self.norms[1](y), text)
+            value, gate = self.gated(self.norms[2](y)).chunk(2, -1)
+            y = self.out(y + self.down(value * F.gelu(gate)))
+            return x + y.reshape(batch, height, -1, width).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+    class UNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.time = nn.Sequential(nn.Linear(320, 1280), nn.SiLU(), nn.Linear(1280, 1280))
+            self.first, self.norm = nn.Conv2d(4, 320, 3, padding=1), nn.GroupNorm(32, 320)
+            self.last = nn.Conv2d(320, 4, 3, padding=1)
+            self.down, self.up = nn.ModuleList(), nn.ModuleList()
+            widths, skips = (320, *WIDTHS), [320]
+            for level, width in enumerate(WIDTHS):
+                for layer in range(2):
+                    self.down.append(self.block(widths[level] if layer == 0 else width, width, attends=level < 3))
+                    skips.append(width)
+                if level < 3:
+                    self.down.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                    skips.append(width)
+            self.middle = nn.ModuleList([Residual(1280, 1280), Transformer(1280), Residual(1280, 1280)])
+            given = 1280
+            for level, width in reversed(list(enumerate(WIDTHS))):
+                for _ in range(3):
+                    self.up.append(self.block(given + skips.pop(), width, attends=level < 3))
+                    given = width
+                if level > 0:
+                    self.up.append(nn.Conv2d(width, width, 3, padding=1))
+
+        @staticmethod
+        def block(given: int, width: int, *, attends: bool) -> nn.ModuleList:
+            return nn.ModuleList([Residual(given, width), *([Transformer(width)] if attends else [])])
+
+        def forward(self, x: Tensor, time: Tensor, text: Tensor) -> Tensor:
+            time, x = self.time(time), self.first(x)
+            skips = [x]
+            for part in self.down:
+                x = self.run(part, x, time, text)
+                skips.append(x)
+            x = self.run(self.middle, x, time, text)
+            for part in self.up:
+                if isinstance(part, nn.Conv2d):
+                    x = part(F.interpolate(x, scale_factor=2.0))
+                else:
+                    x = self.run(part, torch.cat([x, skips.pop()], 1), time, text)
+            return self.last(F.silu(self.norm(x)))  # type: ignore[no-any-return]
+
+        @staticmethod
+        def run(part: nn.Module, x: Tensor, time: Tensor, text: Tensor) -> Tensor:
+            if isinstance(part, nn.Conv2d):
+                return part(x)  # type: ignore[no-any-return]
+            for module in part:  # type: ignore[attr-defined]
+                x = module(x, time if isinstance(module, Residual) else text)
+            return x
+
+    return UNet().half()
+
+
+def denoising() -> Any:
+    """The graph of one step; guidance takes two latents for each picture."""
+    import torch
+
+    import mmsim
+
+    def inputs(B: int) -> tuple[Any, ...]:
+        sizes = ((B, 4, LATENT, LATENT), (B, 320), (B, *TEXT))
+        return tuple(torch.empty(size, dtype=torch.float16, device="meta") for size in sizes)
+
+    return mmsim.trace(denoiser().eval(), inputs, symbols={"B": 8}, stages={"": "head"})
+
+
 def resnet(*depths: int) -> Any:
     import transformers
 
@@ -137,6 +257,8 @@ def graph(name: str) -> Any:
     with torch.device("meta"):
         if name in DECODERS:
             return decoding(name)
+        if name == DENOISER:
+            return denoising()
         module, shape = MODELS[name]()
         example = torch.zeros(shape, dtype=torch.long) if len(shape) == 2 else torch.empty(shape)
         return mmsim.trace(module.eval(), (example,), stages={"": "head"}, symbols=("B",) if shape[0] > 1 else ())
@@ -154,7 +276,7 @@ def main() -> None:
     from mmsim import layer_dump
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[1:] or (*MODELS, *DECODERS):
+    for name in sys.argv[1:] or (*MODELS, *DECODERS, DENOISER):
         record = layer_dump.to_record(graph(name))
         for layer in record["layers"]:
             layer.pop("source", None)

@@ -23,10 +23,12 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
 from benchmarks import counters, elsewhere, power  # noqa: E402
-from benchmarks.clocks import POINTWISE, clock_figures  # noqa: E402
+from benchmarks.clocks import POINTWISE, clock_figures, state_figures  # noqa: E402
 from benchmarks.networks import path_of, read  # noqa: E402
 from benchmarks.paper import paper_figures  # noqa: E402
 from benchmarks.published import published_figures  # noqa: E402
+from benchmarks.reach import OPS, reach_figures  # noqa: E402
+from benchmarks.vector_rows import GPUS  # noqa: E402
 from mmsim import files, gpu, validate  # noqa: E402
 from mmsim.arch import builtin_names, load  # noqa: E402
 from mmsim.arch.model import Arch  # noqa: E402
@@ -188,9 +190,11 @@ def page(figures: dict[str, Any]) -> str:
         ranks="\n".join(_rank(r) for r in kernels if r["spearman"] < 0.98),
         elsewhere="\n".join(_elsewhere(figures["elsewhere"])),
         elsewhere_sums="\n".join(_sums(figures["elsewhere"])),
+        reach="\n".join(_reach(op, figures["reach"]) for op in (*OPS, "all")),
         clocks="\n".join(
-            _row(r["arch"], *(f"{r[op]:.2f}" for op in (*POINTWISE, "softmax", "ln"))) for r in figures["clocks"]
+            _row(r["arch"], *(f"{r[op]:.2f}" for op in (*POINTWISE, "many"))) for r in figures["clocks"]
         ),
+        states="\n".join(_states(r, figures["reach"]) for r in figures["states"]),
         draws="\n".join(_row(r["op"], r["arch"], *(f"{e:.1f}" for e in r["mape_percent"])) for r in figures["draws"]),
         left_out="\n".join(_left_out(r, kernels, networks) for r in figures["left_out"]),
         published="\n".join(_published(r) for r in figures["published"]),
@@ -208,6 +212,13 @@ def page(figures: dict[str, Any]) -> str:
         counters="\n".join(_counter(r) for r in figures["counters"]["kernels"]),
         stages="\n".join(_stage(r) for r in figures["counters"]["stages"]),
         trace_ms=figures["counters"]["trace_ms"],
+        class_shares=", ".join(
+            f"{name} {a:.2f} ({b:.2f})" for name, (a, b) in figures["counters"]["classes"]["shares"].items()
+        ),
+        size_bins=", ".join(map(str, figures["counters"]["classes"]["bins"])),
+        size_bins_predicted=", ".join(map(str, figures["counters"]["classes"]["bins_predicted"])),
+        nhwc_us=", ".join(f"{us:.0f}" for us in figures["counters"]["nhwc_us"][1:-1]),
+        direct_us=" and ".join(f"{figures['counters']['nhwc_us'][i]:.0f}" for i in (0, -1)),
         predicted_ms=figures["counters"]["predicted_ms"],
         av_mnist_peak=f"{figures['counters']['av_mnist_peak_bytes'] / 1e6:.0f}",
         nano_dram=next(r["predicted"] for r in figures["paper"] if "DRAM utilization on the Nano" in r["claim"]),
@@ -225,6 +236,18 @@ def _rank(r: dict[str, Any]) -> str:
     return _row(
         r["op"], r["arch"], f"{r['spearman']:.3f}", f"{100 * r['at_floor']:.0f} %", f"{r['spearman_above_floor']:.3f}"
     )
+
+
+def _reach(op: str, rows: list[dict[str, Any]]) -> str:
+    """An op's rank correlation on each GPU, the model's and the best that its shapes allow."""
+    found = {r["arch"]: r for r in rows if r["op"] == op}
+    return _row(op, *(f"{found[gpu_][key]:.3f}" for gpu_ in GPUS for key in ("rank", "reach")))
+
+
+def _states(r: dict[str, Any], reach: list[dict[str, Any]]) -> str:
+    smooth = next(other["mape_reach"] for other in reach if (other["arch"], other["op"]) == (r["arch"], r["op"]))
+    clocks = (f"{r[f'{state}_mhz']:.0f}" for state in ("first", "second"))
+    return _row(r["arch"], r["op"], *clocks, *(f"{e:.1f}" for e in (r["one_percent"], r["two_percent"], smooth)))
 
 
 def _elsewhere(rows: list[dict[str, Any]]) -> list[str]:
@@ -324,6 +347,7 @@ def main() -> None:
             "published": published_figures(),
         }
         figures |= {"elsewhere": elsewhere.figures(), "clocks": clock_figures(arguments.measured)}
+        figures |= {"states": state_figures(arguments.measured), "reach": reach_figures(arguments.measured)}
     if arguments.left_out:
         from benchmarks.draws import draw_figures
         from benchmarks.left_out import all_left_out

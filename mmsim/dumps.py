@@ -16,6 +16,7 @@ from typing import Any
 
 from mmsim import files, layer_dump
 from mmsim.emit.folder import emit_problems
+from mmsim.errors import InputError
 from mmsim.graph import Graph, Totals
 from mmsim.problem import Problem
 from mmsim.size import Size
@@ -24,12 +25,18 @@ COLUMNS = ("workload", "variant", "stage", "layers", "distinct shapes", "paramet
 
 
 def write(graphs: Iterable[Graph], folder: str | Path, table: Callable[[Graph, Path], object]) -> Path:
-    """Write the dumps of one workload's variants into `folder`; `table` writes a graph's CSV."""
+    """Write the dumps of one workload's variants into `folder`; `table` writes a graph's CSV.
+
+    Raises `InputError` for a graph with an open size other than the batch: problem files have none.
+    """
     folder = Path(folder)
     chosen = list(graphs)
+    if still_open := sorted({name for network in chosen for name in network.symbols} - {"B"}):
+        given = f"mmsim trace DUMP --set {still_open[0]}=64 -o NEW"
+        raise InputError(f"size {', '.join(still_open)} is open; give it a value with {given}", file=chosen[0].name)
     for network in chosen:
-        layer_dump.dump(network, files.inside(folder, f"{network.variant}.json"))
-        table(network, files.inside(folder, f"{network.variant}.csv"))
+        layer_dump.dump(network, files.inside(folder, f"{network.stem}.json"))
+        table(network, files.inside(folder, f"{network.stem}.csv"))
     emit_problems((network.at(B=1) if "B" in network.symbols else network for network in chosen), folder)
     return folder
 

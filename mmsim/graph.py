@@ -76,6 +76,11 @@ class Graph:
         return f"{self.workload} {self.variant}".strip()
 
     @property
+    def stem(self) -> str:
+        """What its files are called in the folder of its workload."""
+        return self.variant or self.workload or "network"
+
+    @property
     def title(self) -> str:
         """The name, and the batch where it is one."""
         return self.name + (f", batch {self.batch}" if self.batch else "")

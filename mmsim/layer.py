@@ -58,6 +58,11 @@ class Tensor:
         return BITS[self.dtype]
 
     @property
+    def has_gradient(self) -> bool:
+        """Whether its elements are numbers that gradients exist for: real or complex, not integers."""
+        return self.dtype.startswith(("float", "bfloat", "complex"))
+
+    @property
     def bytes(self) -> Size:
         """Bytes of the whole tensor."""
         return self.elements * (self.bits // 8) if self.bits >= 8 else _whole_bytes(self.elements, self.bits)

@@ -151,11 +151,11 @@ class _Backward:
 
 def _active(layers: tuple[Layer, ...], frozen: tuple[str, ...]) -> frozenset[str]:
     """The tensors that lead back to a parameter: those whose gradients are worked out."""
-    parameters = (t for layer in layers for t in layer.tensors if t.role == "weight" and _is_real(t))
+    parameters = (t for layer in layers for t in layer.tensors if t.role == "weight" and t.has_gradient)
     active = {t.name for t in parameters if not any(t.name == f or t.name.startswith(f"{f}.") for f in frozen)}
     for layer in layers:
         if layer.kind not in CONSTANT and any(t.name in active for t in layer.tensors):
-            active |= {out.name for out in layer.outputs if _is_real(out)}
+            active |= {out.name for out in layer.outputs if out.has_gradient}
     return frozenset(active)
 
 
@@ -184,7 +184,3 @@ def _step(of_weights: dict[str, tuple[Tensor, Tensor]], optimizer: Optimizer) ->
         operands=tuple(operands),
         outputs=tuple(outputs),
     )
-
-
-def _is_real(tensor: Tensor) -> bool:
-    return tensor.dtype.startswith(("float", "bfloat", "complex"))

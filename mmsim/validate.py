@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import log10
 from pathlib import Path
@@ -30,6 +30,9 @@ ELEMENTWISE_INPUTS = {
     "add": 2, "sub": 2, "mul": 2, "div": 2, "pow": 2, "relu": 1, "gelu": 1, "tanh": 1, "sigmoid": 1, "silu": 1,
 }  # fmt: skip
 """Pointwise op -> tensors it reads."""
+POWER = 90.0
+"""Instructions of one power of two tensors' elements (logarithm and exponential in extended precision); the other
+pointwise ops wait for memory everywhere. Fitted on 30 % of the pow rows."""
 ROW_OPS = ("softmax", "ln")
 OPS = (*COLUMNS, *ELEMENTWISE_INPUTS, *ROW_OPS)
 IMPLAUSIBLE = 200.0
@@ -88,13 +91,14 @@ def spearman(first: Sequence[float], second: Sequence[float]) -> float:
     """
     if len(first) < 2:
         return 1.0
-    a, b = _ranks(first), _ranks(second)
+    a, b = ranks(first), ranks(second)
     if a.std() == 0 or b.std() == 0:
         return 1.0 if a.std() == b.std() else 0.0
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def ranks(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The rank of each value from 1 on, ties by their mean rank."""
     _, inverse, counts = np.unique(np.asarray(values, float), return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray(last - (counts - 1) / 2)[inverse]
@@ -243,12 +247,15 @@ def _vector(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float
     cold = _resident(where, read + size, 1)
     traffic = vector.Traffic(read, size, cold, cold)
     if op == "softmax":
-        kind = vector.WARP_SOFTMAX if columns <= 1024 else vector.BLOCK_SOFTMAX
-        return vector.rows(where, rows, columns, traffic, kind, name=op, kind="Other").device_s, host.calls(op)
+        short = columns <= 1024
+        kind = vector.WARP_SOFTMAX if short else vector.BLOCK_SOFTMAX
+        units = host.calls(op) + short * host.IN_REGISTERS
+        return vector.rows(where, rows, columns, traffic, kind, name=op, kind="Other").device_s, units
     if op == "ln":
         kernel = vector.rows(where, rows, columns, traffic, vector.LAYER_NORM, name=op, kind="BNorm")
         return kernel.device_s, host.calls("layer_norm")
-    return vector.elementwise(where, rows * columns, traffic).device_s, host.calls(op)
+    ops = POWER if op == "pow" else 1.0
+    return vector.elementwise(where, rows * columns, traffic, ops=ops).device_s, host.calls(op)
 
 
 def _word(dtype: str) -> float:
@@ -260,14 +267,3 @@ def _word(dtype: str) -> float:
 PREDICT: dict[str, Predict] = {
     "gemm": _gemm, "linear": _product, "bmm": _product, "conv": _conv, "attention": _attention, "vector": _vector,
 }  # fmt: skip
-
-
-# --- networks ------------------------------------------------------------------------------------
-
-
-def network(predicted_s: Mapping[str, float], measured_s: Mapping[str, float]) -> list[Pair]:
-    """Predictions beside measurements by name: networks, stages or layers; the names must be the same."""
-    only = sorted(set(predicted_s) ^ set(measured_s))
-    if only:
-        raise InputError(f"not on both sides: {', '.join(only[:5])}")
-    return [Pair(name, measured_s[name], predicted_s[name]) for name in measured_s]

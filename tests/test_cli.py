@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,9 @@ BAD: dict[str, tuple[list[str], str]] = {
     "batch": (["run", "DUMP", "--arch", "t4", "--batch", "0"], "--batch"),
     "format": (["run", "DUMP", "--arch", "t4", "--dtype", "float33"], "float33"),
     "fusion of a dump": (["trace", "DUMP", "--fusion", "tensor"], "--fusion"),
+    "every variant of one fusion": (["dump", "--all", "--fusion", "concat"], "--all: every variant"),
+    "dump's fusion": (["dump", "DUMP", "--fusion", "concat"], "--fusion does not go with a layer dump"),
+    "no figure": (["explore", "DUMP", "--arch", "tpu_like", "--plot", "x.xlsx"], "x.xlsx: must end in .png, .pdf or"),
     "no such folder": (["run", "DUMP", "--arch", "nowhere/x.yaml"], "nowhere/x.yaml: no such file"),
 }
 
@@ -192,3 +197,52 @@ def test_errors_and_memory_are_those_of_the_machine_given(
     assert mmsim(monkeypatch, "run", toy_dump, "--arch", str(own)) == 0
     printed = capsys.readouterr().out
     assert "mean error" in printed and "more than" not in printed
+
+
+def test_what_cannot_be_written_is_printed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toy_dump: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert mmsim(monkeypatch, "run", toy_dump, "--arch", "t4", "--json", "-o", str(tmp_path / "file" / "run.json")) == 2
+    printed = capsys.readouterr()
+    assert "t4" in json.loads(printed.out)["architectures"] and "cannot be written" in printed.err
+
+
+def test_a_reader_that_leaves_is_no_fault() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", TORCHLESS, "list"], stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_not_installed_is_named(toy_dump: str) -> None:
+    code = "import sys; sys.modules['networkx'] = None; from mmsim.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "trace", toy_dump, "--graphml", "never.graphml"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "mmsim: networkx is not installed (mmsim doctor says what is)\n")
+
+
+def test_dump_of_a_network_of_ones_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its files have its name where it has no variant; an open size is refused before anything is written."""
+    own = str(dump(replace(toy(), workload="clip", variant=""), tmp_path / "own.json"))
+    assert mmsim(monkeypatch, "dump", own, "-o", str(tmp_path / "out")) == 0
+    found = {path.name for path in (tmp_path / "out" / "own").iterdir()}
+    assert found == {"clip.json", "clip.csv", "clip.problems.yaml", "problems"}
+    text = Path(own).read_text().replace('"B"', '"L"')
+    Path(own).write_text(text)
+    assert mmsim(monkeypatch, "dump", own, "-o", str(tmp_path / "none")) == 2
+    assert "size L is open" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_constraints_on_other_data_spaces_name_the_level(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spaces = "[{name: A, projection: [[[M]]]}, {name: Z, projection: [[[M]]], read_write: true}]"
+    shape = f"{{name: copy, dimensions: [M], data_spaces: {spaces}}}"
+    (tmp_path / "p.yaml").write_text(f"problem: {{version: 0.4, shape: {shape}, instance: {{M: 4}}}}\n")
+    assert mmsim(monkeypatch, "map", "eyeriss_like", str(tmp_path / "p.yaml")) == 2
+    assert "glb.constraints.keep: unknown data space 'Inputs'; this problem has A, Z" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,9 +16,10 @@ from mmsim.errors import InputError
 from mmsim.gpu import Machine, machine
 from mmsim.gpu import attention as flash
 from mmsim.gpu import convolution as conv
-from mmsim.gpu.library import AMPERE_BATCHED, CUDA_BATCHED
+from mmsim.gpu.host import SCATTER, alone
+from mmsim.gpu.library import AMPERE_BATCHED, CUDA, CUDA_BATCHED
 from mmsim.gpu.products import gemm, products
-from mmsim.gpu.vector import GROUP_NORM, LAYER_NORM, Row, Traffic, elementwise, rows
+from mmsim.gpu.vector import BLOCK_SOFTMAX, GROUP_NORM, LAYER_NORM, WARP_SOFTMAX, Row, Traffic, elementwise, rows
 
 GPUS = [name for name in builtin_names() if load(name).device is not None]
 SIZES = st.integers(1, 4096)
@@ -93,13 +95,13 @@ def test_batched_products_on_a_small_l2_fetch_a_twice() -> None:
         assert kernel.dram_bytes == size * (a * 512 + 512 + 64)
 
 
-def test_deep_products_slow_down_by_the_pages_of_their_rows() -> None:
-    """An A100's tile of 128 x 128 at k = 2048 spans one page of 2 MiB, at k = 8192 four: two doublings."""
+def test_deep_products_slow_down_by_the_span_of_their_rows() -> None:
+    """An A100's tile of 128 x 128 reaches into 2 MiB at k = 2048, into 8 at k = 8192: four times as far."""
     where = machine(load("a100_pcie_40gb"))
     shallow, deep = (gemm(8192, 8192, k, 1, "float32", where) for k in (2048, 8192))
     assert shallow.name == deep.name == "gemm_128x128"
     per_k = deep.device_s / 8192 / (shallow.device_s / 2048)
-    assert 1.06 < per_k < 1.14  # 1 + 0.064 x 2, less what the first waves and the output take
+    assert 1.04 < per_k < 4**CUDA.stride < 1.06  # less what the first waves and the output take
 
 
 def layer_norm(columns: int, row: Row = LAYER_NORM) -> float:
@@ -109,15 +111,51 @@ def layer_norm(columns: int, row: Row = LAYER_NORM) -> float:
     return rows(where, 16384, columns, Traffic(size, size), row, name="ln", kind="BNorm").dram_bytes / size
 
 
-def test_a_second_operand_along_n_spreads_over_fewer_pages() -> None:
+def test_a_second_operand_along_n_spans_less() -> None:
     """A step of a block reads few rows of B where they lie along n, each in order: A's rows alone are far apart."""
     where = machine(load("a100_pcie_40gb"))
+    along_k, along_n = (gemm(4096, 4096, 8192, 1, "float32", where, b_along_k=b).device_s for b in (True, False))
+    assert 1.02 < along_k / along_n < 2**CUDA.stride < 1.03  # half as far
 
-    def seconds(k: int, along_k: bool) -> float:
-        return gemm(4096, 4096, k, 1, "float32", where, b_along_k=along_k).device_s
 
-    assert seconds(512, True) == seconds(512, False)  # a page holds all of a tile's rows either way
-    assert 1.02 < seconds(8192, True) / seconds(8192, False) < 1.07  # one doubling of the pages less
+def test_an_op_alone_ends_with_its_host_or_its_kernel_or_near_a_tie_after_both() -> None:
+    """A plain op of 20 us, launched after 10: a kernel of 10 ends as it returns. The scatter of 5 us makes the mean
+    later by a quarter of it; 5 us off the tie nothing is left of that."""
+    host = msgspec.structs.replace(load("t4").device.host, dispatch_s=20e-6, launch_s=10e-6)  # type: ignore[union-attr]
+    assert SCATTER == 0.25
+    for kernel, end in ((1.0, 20.0), (5.0, 20.0), (10.0, 21.25), (15.0, 25.0), (90.0, 100.0)):
+        assert 1e6 * alone(host, 1.0, 1e-6 * kernel) == pytest.approx(end)
+    assert 1e6 * alone(host, 2.0, 1e-6) == pytest.approx(40.0)  # twice the work on the host: the launch 20 us later
+    assert 1e6 * alone(host, 2.0, 50e-6) == pytest.approx(80.0)
+
+
+def test_rows_off_a_16_byte_boundary_waste_sectors() -> None:
+    """A softmax in registers over 320 or 321 columns; a block's wide loads begin on a boundary of their own."""
+    where = machine(load("v100_pcie"))
+
+    def sectors(columns: int, row: Row) -> float:
+        size = 4.0 * 16384 * columns
+        return rows(where, 16384, columns, Traffic(size, size), row, name="softmax", kind="Other").dram_bytes / size
+
+    assert sectors(320, WARP_SOFTMAX) == 2
+    assert sectors(321, WARP_SOFTMAX) == pytest.approx(2 / 0.85)
+    assert sectors(2049, BLOCK_SOFTMAX) == 2
+
+
+def test_half_the_warps_slow_down_what_waits() -> None:
+    """Clocks of 1e6 elements on one SM of 32 warps, over those on one of 64: twice as many where all are waited for."""
+    large = machine(load("v100_pcie"))
+    small = replace(large, device=msgspec.structs.replace(large.device, warps_per_sm=32))
+
+    def clocks(where: Machine, waiting: float) -> float:
+        kernel = rows(where, 80, 1e6, Traffic(1280, 1280), Row(0.0, 1.5, waiting=waiting), name="x", kind="Other")
+        overhead = where.device.launch_s + 2 * where.device.memory_latency_s
+        return (kernel.device_s - overhead) * where.clock_hz / 1e6
+
+    assert clocks(large, 1.0) == clocks(large, 0.0) == pytest.approx(1.5)
+    assert clocks(small, 1.0) == pytest.approx(3.0)
+    assert clocks(small, 0.54) == pytest.approx(1.5 * 1.54)
+    assert clocks(small, 0.0) == pytest.approx(1.5)
 
 
 def test_a_second_pass_hits_l1_l2_or_dram() -> None:

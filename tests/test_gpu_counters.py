@@ -87,3 +87,14 @@ def test_the_rows_name_what_they_are() -> None:
 
 def _machine(arch: str) -> Machine:
     return gpu.machine(load(arch))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "us"), [("64 16 64 64 32 5 5 2", 638), ("64 32 32 32 64 5 5 2", 321), ("64 64 8 8 128 3 3 2", 117)]
+)
+def test_channels_last_pays_for_128_channels(sizes: str, us: float) -> None:
+    """Layers of MMBench's Vision & Touch on an RTX 2080 Ti, as its trace has them: cuDNN's one tile of 128 x 128."""
+    row = {"op": "nhwc convolution", "sizes": sizes, "dtype": "float32"}
+    kernel = compared.predicted(row, _machine("rtx_2080_ti"))
+    assert kernel.name == "implicit_gemm_128x128"
+    assert kernel.device_s * 1e6 == pytest.approx(us, rel=0.2)

@@ -151,6 +151,21 @@ def test_a_factory_may_read_and_write_the_values_of_weights(tmp_path: Path, monk
     assert "loading" in found.stderr
 
 
+def test_macs_are_short_enough_for_a_box() -> None:
+    sizes = (
+        999,
+        12_345,
+        128 * B * B,
+        256 * B * L * L + 196_608 * B * L,
+        64 * B - 100,
+        B * L * 36 * L + 1_250_640 * B * L - B,
+    )
+    assert [drawing._short(size) for size in sizes] == [
+        "999 MACs", "12.3 k MACs", "128 MACs x B^2", "256 B L^2 + 197 k B L MACs", "64 B - 100 MACs",
+        "36 B L^2 + 1.25 M B L -… MACs",
+    ]  # fmt: skip
+
+
 def test_a_saved_program(tmp_path: Path) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:

@@ -85,12 +85,6 @@ def test_unknown_op_and_format() -> None:
         validate.kernels("x.csv", "gemm", "fp7", load("t4"))
 
 
-def test_networks_are_compared_by_name() -> None:
-    assert validate.network({"a": 1.0}, {"a": 2.0}) == [Pair("a", 2.0, 1.0)]
-    with pytest.raises(InputError, match="not on both sides: b, c"):
-        validate.network({"a": 1.0, "b": 1.0}, {"a": 2.0, "c": 1.0})
-
-
 def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     table, rows, plot = tmp_path / "t.csv", tmp_path / "rows.csv", tmp_path / "p.svg"
     table.write_text("m,n,k,latency_ms\n4096,4096,4096,0.2\n64,64,64,0.003\n")

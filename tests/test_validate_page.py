@@ -77,6 +77,8 @@ def test_published_rates_and_the_clocks_of_tables_are_todays(validation: ModuleT
     for name, found in (
         ("published", validation.published_figures()),
         ("clocks", validation.clock_figures(validation.MEASURED)),
+        ("states", validation.state_figures(validation.MEASURED)),
+        ("reach", validation.reach_figures(validation.MEASURED)),
     ):
         assert found == [{key: pytest.approx(value) for key, value in row.items()} for row in FIGURES[name]]
 
@@ -86,6 +88,37 @@ def test_equal_elements_take_equal_time_on_a_gpu_of_one_clock(validation: Module
     v100, _, a100 = FIGURES["clocks"]
     assert all(abs(v100[op] - 1) < 0.01 for op in ("add", "div", "pow"))
     assert 1.02 < a100["add"] < a100["div"] < a100["pow"]
+    assert abs(a100["many"] - 1) < 0.02  # as few rows, more elements: the other state
+
+
+def test_two_clocks_explain_what_one_does_not() -> None:
+    """Of the A100's rows that compute, one state ran half as fast again; the V100 agrees with its data sheet."""
+    states = {(r["arch"], r["op"]): r for r in FIGURES["states"]}
+    a100, t4 = states["a100_pcie_40gb", "pow"], states["t4", "ln"]
+    for state in (a100, t4):
+        assert state["second_mhz"] > 1.4 * state["first_mhz"]
+        assert state["two_percent"] < 0.6 * state["one_percent"]
+    assert all(abs(states["v100_pcie", op]["second_mhz"] / 1380 - 1) <= 0.1 + 1e-9 for op in ("pow", "softmax", "ln"))
+
+
+def test_a_smooth_function_of_the_shape_is_found_from_the_other_rows() -> None:
+    """A line is exact in any width; what no neighbour tells, such as one row's own noise, stays."""
+    import numpy as np
+
+    from benchmarks.reach import from_the_others
+
+    shape = np.linspace(0.0, 10.0, 60)[:, None]
+    line = 3 + 2 * shape[:, 0]
+    assert from_the_others(shape, line, 0.6) == pytest.approx(line, rel=1e-4)
+    spike = np.where(np.arange(60) == 30, 1.0, 0.0)
+    assert abs(from_the_others(shape, spike, 0.6)[30]) < 1e-9
+
+
+def test_reach_is_never_below_the_model_and_a_whole_table_ranks_best() -> None:
+    for r in FIGURES["reach"]:
+        assert r["reach"] >= r["rank"]
+    of = {(r["arch"], r["op"]): r["rank"] for r in FIGURES["reach"]}
+    assert min(of["v100_pcie", "all"], of["t4", "all"]) > 0.98
 
 
 def test_a_fit_starts_where_the_constants_stand() -> None:

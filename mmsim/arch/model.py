@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 Relation: TypeAlias = Literal["=", "<=", ">="]
 
+STORAGE_CLASSES = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")
+COMPUTE_CLASSES = ("mac", "intmac", "fpmac", "compute")
+"""Timeloop's classes of components, a level's `kind`."""
+
 
 @dataclass(frozen=True)
 class LoopConstraints:

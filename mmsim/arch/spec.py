@@ -19,7 +19,6 @@ for the level, or a mapping from field to text that covers every figure given.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -30,13 +29,10 @@ from mmsim.arch.attributes import check_instances
 from mmsim.arch.constraints import parse_constraints
 from mmsim.arch.cpu import Cpu
 from mmsim.arch.device import Device
-from mmsim.arch.model import Arch, Compute, Fanout, Node, Storage, VectorUnit
+from mmsim.arch.model import COMPUTE_CLASSES, STORAGE_CLASSES, Arch, Compute, Fanout, Node, Storage, VectorUnit
 from mmsim.errors import InputError
 
 Figure: TypeAlias = float | int | str
-
-STORAGE_KINDS = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")
-COMPUTE_KINDS = ("mac", "intmac", "fpmac", "compute")
 
 
 class LevelSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -86,13 +82,8 @@ class ArchSpec(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     cpu: dict[str, Any] | None = None
 
 
-def read(path: str | Path) -> Arch:
-    """The architecture in the file at `path`; `InputError` names file and field of what is wrong."""
-    return parse(files.read_yaml(path), file=str(path))
-
-
 def parse(value: object, *, file: str) -> Arch:
-    """As `read`, from the file's plain values."""
+    """The architecture that a file's plain values are; `InputError` names file and field of what is wrong."""
     spec = files.check(value, ArchSpec, file=file)
     try:
         return _arch(spec)
@@ -149,7 +140,7 @@ def _node(level: LevelSpec, clock: float, where: str) -> Node:
         )
     if level.word_bits is None:
         raise InputError("missing", field=f"{where}.word_bits")
-    if level.kind in COMPUTE_KINDS:
+    if level.kind in COMPUTE_CLASSES:
         return Compute(level.name, level.kind, _whole(level.word_bits, f"{where}.word_bits"), level.attributes, source)
     return _storage(level, clock, where, source)
 
@@ -200,12 +191,12 @@ def _check_fields(level: LevelSpec, where: str) -> None:
     storage = set(level.__struct_fields__) - {"meshX", "meshY"}
     if level.kind == "fanout":
         allowed = _FANOUT_FIELDS
-    elif level.kind in COMPUTE_KINDS:
+    elif level.kind in COMPUTE_CLASSES:
         allowed = _COMPUTE_FIELDS
-    elif level.kind in STORAGE_KINDS:
+    elif level.kind in STORAGE_CLASSES:
         allowed = storage
     else:
-        kinds = ", ".join(("fanout", *STORAGE_KINDS, *COMPUTE_KINDS))
+        kinds = ", ".join(("fanout", *STORAGE_CLASSES, *COMPUTE_CLASSES))
         raise InputError(f"{level.kind!r} is not one of {kinds}", field=f"{where}.kind")
     for name in sorted(_given(level) - allowed - {"name", "kind", "source"}):
         raise InputError(f"a level of kind {level.kind!r} has no such field", field=f"{where}.{name}")
@@ -233,7 +224,7 @@ def _check_order(nodes: tuple[Node, ...]) -> None:
         if isinstance(node, Compute) and i < len(nodes) - 1:
             raise InputError("the compute must be the last level", field=f"levels.{i}.kind")
     if not nodes or not isinstance(nodes[-1], Compute):
-        raise InputError(f"the last level must be a compute ({', '.join(COMPUTE_KINDS)})", field="levels")
+        raise InputError(f"the last level must be a compute ({', '.join(COMPUTE_CLASSES)})", field="levels")
     if not isinstance(nodes[0], Storage):
         raise InputError("the first level must be a memory", field="levels.0.kind")
     check_instances(nodes)

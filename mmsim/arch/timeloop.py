@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmsim import files
 from mmsim.arch.arithmetic import number
 from mmsim.arch.attributes import check_instances, evaluated, mapping_of, positive
 from mmsim.arch.constraints import parse_constraints
@@ -61,13 +60,11 @@ def keyed(value: dict[Any, Any]) -> dict[str, Any]:
     return found
 
 
-def read(path: str | Path) -> Arch:
-    """The architecture in a Timeloop v0.4 file; an ERT or ART in the same file is used."""
-    return parse(files.read_yaml(path), file=str(path))
-
-
 def parse(value: object, *, file: str) -> Arch:
-    """As `read`, from the file's plain values. Raises `InputError` naming file and field."""
+    """The architecture in a Timeloop v0.4 file's plain values; an ERT or ART among them is used.
+
+    Raises `InputError` naming file and field.
+    """
     try:
         arch = _arch(value, Path(file).stem.removesuffix(".arch"))
     except InputError as error:

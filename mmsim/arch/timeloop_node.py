@@ -8,11 +8,9 @@ from typing import Any
 
 from mmsim.arch.attributes import UNSUPPORTED, evaluated, mapping_of, positive, rate, whole
 from mmsim.arch.constraints import parse_constraints
-from mmsim.arch.model import Compute, Constraints, Fanout, Node, Storage
+from mmsim.arch.model import COMPUTE_CLASSES, STORAGE_CLASSES, Compute, Constraints, Fanout, Node, Storage
 from mmsim.errors import InputError
 
-COMPUTE_CLASSES = ("mac", "intmac", "fpmac", "compute")
-STORAGE_CLASSES = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")
 MAX_WORDS = 2**53  # counts up to here are exact in floating point
 NETWORK_CLASSES = ("XY_NoC", "Legacy", "ReductionTree", "SimpleMulticast")
 

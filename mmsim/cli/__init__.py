@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -96,6 +97,12 @@ def _run() -> int:
     except BrokenPipeError:  # the reader of our output left, as in `mmsim list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _refuse("mmsim: standard output cannot be written: no space left")
+    except ModuleNotFoundError as error:  # an installation without its dependencies
+        return _refuse(f"mmsim: {error.name} is not installed (mmsim doctor says what is)")
 
 
 def _refuse(line: str) -> int:

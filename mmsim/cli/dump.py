@@ -37,6 +37,8 @@ def command(network: str | None, everything: bool, fusion: str | None, modality:
 
     if everything == bool(network):
         raise InputError("give a network or --all")
+    if everything and (fusion or modality):
+        raise InputError("every variant: leave out --fusion and --modality", field="--all")
     if network is not None:
         sources = _sources(network, fusion, modality)
     else:
@@ -73,7 +75,7 @@ def _in_processes(sources: list[Source]) -> Iterator[Graph]:
 
 def _sources(network: str, fusion: str | None, modality: str | None) -> dict[str, list[Source]]:
     if network.endswith(".json"):
-        return {Path(network).stem: [Source(network)]}
+        return {Path(network).stem: [Source(network, fusion=fusion, modality=modality)]}
     from mmsim.workloads import get
 
     if fusion or modality:

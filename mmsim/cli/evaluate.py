@@ -75,9 +75,9 @@ def show_evaluation(found: Evaluation, arch: Arch) -> None:
                 space,
                 access.utilized_instances,
                 f"{access.utilized_capacity:,}",
-                f"{access.reads:,}",
-                f"{access.fills:,}",
-                f"{access.updates:,}",
+                f"{round(access.reads, 2):,}",
+                f"{round(access.fills, 2):,}",
+                f"{round(access.updates, 2):,}",
                 si(access.energy_pj * 1e-12, "J"),
                 f"{100 * cost.throttling:.4g} %",
             )

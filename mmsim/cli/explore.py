@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import click
 
-from mmsim.cli.output import answer, json_option, output_option
+from mmsim.cli.output import answer, json_option, output_option, plot_option
 from mmsim.cli.source import Source, batch_option, concrete, pairs, source_options
 from mmsim.errors import InputError
 
@@ -29,7 +29,7 @@ from mmsim.errors import InputError
 @click.option("--mappings", type=click.IntRange(min=1), default=300_000, show_default=True, help="Judged per shape.")
 @click.option("--area-mm2", type=click.FloatRange(min=0, min_open=True), help="All accelerators together, at most.")
 @click.option("--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the Pareto front (.png, .pdf, .svg).")
+@plot_option("the Pareto front")
 @json_option
 @output_option
 def command(

@@ -100,7 +100,8 @@ def _pace(found: Sequence[Comparison]) -> str:
     if not ratios:
         return ""
     kept = [one.measured.pace_s[KEPT] for one in found if KEPT in one.measured.pace_s]
-    busy = f"; other work took half the caches within {si(min(kept), 's')} to {si(max(kept), 's')}" if kept else ""
+    spans = " to ".join(dict.fromkeys(si(end(kept), "s") for end in (min, max))) if kept else ""
+    busy = f"; other work took half the caches within {spans}" if kept else ""
     return (
         f"the programs that were timed when the machine was calibrated took {min(ratios):.2f} to {max(ratios):.2f} "
         f"times as long in these measurements{busy}"

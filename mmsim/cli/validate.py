@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from mmsim.cli.output import json_option
+from mmsim.cli.output import json_option, plot_option
 from mmsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def command() -> None:
 )
 @json_option
 @click.option("-o", "--output", type=FILE, help="Write the rows with their predictions as CSV.")
-@click.option("--plot", type=FILE, help="Draw predicted over measured (SVG, PNG or PDF).")
+@plot_option("predicted over measured")
 def kernels(
     table: Path, op: str, dtype: str, arch_name: str, mode: str, as_json: bool, output: Path | None, plot: Path | None
 ) -> None:
@@ -107,7 +107,7 @@ def _csv(pairs: Sequence[Pair]) -> str:
 @click.option("--graph", "dump", type=FILE, help="The network's layer dump (default: traced again, as measured).")
 @json_option
 @click.option("-o", "--output", type=FILE, help="Write the JSON to this file as well.")
-@click.option("--plot", type=FILE, help="Draw predicted over measured: layers, stages, networks (SVG, PNG or PDF).")
+@plot_option("predicted over measured: layers, stages, networks")
 def network(
     measurements: tuple[Path, ...], arch_name: str, dump: Path | None, as_json: bool, output: Path | None,
     plot: Path | None,

@@ -88,7 +88,7 @@ def emit_problems(graphs: Iterable[Graph], folder: str | Path) -> tuple[Path, ..
     for graph in graphs:
         head = {"workload": graph.workload, "variant": graph.variant}
         rows = _write_problems(graph, None, folder, names, FORMS["timeloop"])
-        path = files.inside(folder, f"{graph.variant}.problems.yaml")
+        path = files.inside(folder, f"{graph.stem}.problems.yaml")
         indices.append(files.write_yaml(path, {**head, "problems": rows}, header=INDEX_NOTE))
     return tuple(indices)
 

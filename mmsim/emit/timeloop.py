@@ -15,7 +15,7 @@ from mmsim._yaml import Quoted
 from mmsim.arch.model import Arch, Compute, Constraints, Fanout, LoopConstraints, Node, Storage, level_name
 from mmsim.emit import accelergy
 from mmsim.errors import InputError
-from mmsim.nest.constraints import both, resolve, reuse
+from mmsim.nest.constraints import both, resolve, resolved, reuse
 from mmsim.nest.mapping import Mapping as LoopMapping
 from mmsim.nest.mapping import nodes_of
 from mmsim.nest.mapping_file import to_timeloop
@@ -201,7 +201,7 @@ def constraints(arch: Arch, problem: Problem) -> Spec:
     targets = []
     for node in arch.nodes:
         if not isinstance(node, Compute):
-            given = resolve(node.constraints, problem)
+            given = resolved(node, problem)
             parts = _fanout_parts(given) if isinstance(node, Fanout) else _storage_parts(given)
             targets += [{"target": node.name, "type": kind, **part} for kind, part in parts.items() if part]
     return {"version": VERSION, "targets": targets}

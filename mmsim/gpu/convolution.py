@@ -53,6 +53,7 @@ _TURING_TILES = ((256, 128), (128, 128), (256, 64))  # all that cuDNN's s884cudn
 _CUDA = replace(_BASE, tiles=_TILES, overlap=1.4, perimeter=1.05, k_clocks=203.0, hides_output=True)
 IMPLICIT = {
     "cuda": _CUDA,
+    "cuda_last": replace(_CUDA, tiles=_TILES[:1]),
     "half": replace(_CUDA, tiles=_TILES[:2]),  # profiles name fp16_scudnn_fp16_128x64 (apache/mxnet #9774), none of 32
     "turing": replace(TENSOR, tiles=_TURING_TILES, splits=(1,), efficiency=0.7, stream=1.0, pads=True),
     "ampere": replace(TENSOR, splits=(1,), efficiency=0.95, stream=1.0, pads=True),
@@ -64,7 +65,9 @@ BATCHED = replace(
     k_clocks=184.0,
 )  # fmt: skip
 """CUDA-core kernels fitted on 30 % of the FP32 3x3 rows of the V100 and T4; tensor-core efficiency set on
-half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere")."""
+half of the float16 networks of the RTX 2080 Ti ("turing") and of the timm networks of the RTX 3090 ("ampere").
+Channels last, CUDA cores have one kernel (``volta_scudnn_128x128_relu_exp_small_nhwc_tn_v1``), whatever the channels:
+nothing was set for it."""
 VECTOR = 8
 """Channels that a tensor core's load takes in half precision; cuDNN pads to them (Developer Guide 7.6, tensor cores).
 From Ampere on first layers have kernels of their own, and groups of four channels before."""
@@ -74,9 +77,11 @@ TRANSFORM = 0.614  # of the time that streams of the tiles' size take: some of w
 FILTER_TRANSFORM = 1.546  # the same for the weights, which are read and written in strides
 
 
-def implicit(machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array]) -> Products:
+def implicit(
+    machine: Machine, shape: Shape, dtype: str, cold: tuple[Array, Array, Array], *, channels_last: bool = False
+) -> Products:
     """The implicit product; weights are rearranged beforehand, the input is read through L1."""
-    kernels = IMPLICIT["half" if BITS[dtype] == 16 else "cuda"]
+    kernels = IMPLICIT["cuda_last" if channels_last else "half" if BITS[dtype] == 16 else "cuda"]
     if machine.has_tensor(dtype):
         generation = machine.device.compute_capability
         kernels = IMPLICIT["hopper" if generation >= 9 else "ampere" if generation >= 8 else "turing"]
@@ -185,8 +190,10 @@ def convolution(
         resident = machine.device.l2_resident_bytes
         cold = (lost(inputs, resident), lost(weights, resident), cold[2])
     arrays = tuple(np.array(float(x)) for x in cold)
-    chosen, name = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2])), "implicit_gemm"
-    if three_by_three and dtype == "float32":
+    last = channels_last and not machine.has_tensor(dtype)
+    chosen = implicit(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]), channels_last=last)
+    name = "implicit_gemm"
+    if three_by_three and dtype == "float32" and not last:
         one = fused_winograd(machine, shape, dtype, (arrays[0], arrays[1], arrays[2]))
         if one.seconds < chosen.seconds:
             chosen, name = one, "winograd_2x2"

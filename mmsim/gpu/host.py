@@ -26,11 +26,19 @@ VIEW, LAUNCH, ADDED_BIAS = 0.5, 0.25, 1.0
 """A view; a further kernel launched within one op; a convolution's bias, which PyTorch adds in an op of its own."""
 
 CALLS = {
-    "relu": 1.2, "gelu": 1.16, "softmax": 1.27, "log_softmax": 1.27, "layer_norm": 1.79, "group_norm": 1.79,
-    "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.4, "matmul": 1.4,
+    "tanh": 0.985, "div": 1.005, "pow": 1.012, "relu": 1.2, "gelu": 1.16, "softmax": 1.25, "log_softmax": 1.25,
+    "layer_norm": 1.8, "group_norm": 1.8, "batch_norm": 1.6, "linear": 2.05, "addmm": 1.5, "bmm": 1.4, "matmul": 1.4,
     "scaled_dot_product_attention": 2.0, "lstm": 6.0, "gru": 6.0, "multi_head_attention_forward": 12.0,
 } | {f"conv{form}{rank}d": CONVOLUTION for form in ("", "_transpose") for rank in (1, 2, 3)}  # fmt: skip
 """Module call, outputs to allocate, library handles and plans to look up: op -> plain ops' worth."""
+
+
+IN_REGISTERS = 0.02
+"""What a softmax of up to 1024 columns takes beyond a longer one: it chooses a kernel by the power of two."""
+
+SCATTER = 0.25
+"""By how much of a plain op a kernel's end, against its op's return, comes earlier or later from one time to the next,
+evenly: what rows that take the host as long as the GPU take beyond both."""
 
 
 def calls(kind: str, inputs: int = 0) -> float:
@@ -40,5 +48,9 @@ def calls(kind: str, inputs: int = 0) -> float:
 
 def alone(host: Host, units: float, device_s: float) -> float:
     """An op between two recorded events on an idle GPU: the kernel starts when the host has launched it, and
-    the second event is not recorded before the op has returned."""
-    return max(units * host.dispatch_s, (units - 1) * host.dispatch_s + host.launch_s + device_s)
+    the second event is not recorded before the op has returned. Near a tie now the one, now the other ends last."""
+    returned = units * host.dispatch_s
+    finished = returned - host.dispatch_s + host.launch_s + device_s
+    scatter = SCATTER * host.dispatch_s
+    near = max(0.0, scatter - abs(finished - returned))
+    return max(returned, finished) + near**2 / (4 * scatter)

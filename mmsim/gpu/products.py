@@ -21,8 +21,8 @@ ROW_SETUP = 2.5
 """A product of one row streams its weights: no pipeline to fill, in memory latencies."""
 VECTOR, VECTOR_OUTPUTS, VECTOR_INSTRUCTIONS = Block(128, 52), 8, 4.0
 SECTOR = 32  # bytes that memory delivers at least
-PAGE = 2 * 2**20  # bytes of a page of device memory (Jia et al., arXiv:1804.06826)
 TILE = 128  # a product's energy stands for square tiles of this edge; others fetch more operands or fewer
+SPAN = 2**20  # bytes from the first to the last operand of such a tile 1024 deep, all rows: `cuda_share` is said there
 FETCHING_TENSOR, FETCHING_CUDA = 0.5, 1.0
 """The part of that energy that goes into fetching operands; the rest multiplies and issues. Tensor cores: decoding at
 batch 8 to 64 on an H100 takes 4.5 pJ a multiply-accumulate (tiles of 16 rows), a large product at its limit 1.5. CUDA
@@ -168,11 +168,10 @@ def _compute_s(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, dtyp
 
 
 def _stride(menu: Library, sizes: _Sizes, grid: _Grid) -> Array:
-    """Rows of a tile lie k words apart: the deeper the product, the more pages of memory each step of a block touches,
-    and the more translations and DRAM rows it waits for. One page holds all the rows of a shallow one, or the few rows
-    of B that a step takes where they lie along n."""
-    pages = (grid.tm + grid.tn * sizes.b_along_k) * sizes.k * sizes.word / PAGE
-    return np.asarray(1 + menu.stride * np.log2(np.maximum(1, pages)))
+    """Rows of a tile lie k words apart: the deeper the product, the more memory each step of a block reaches into, and
+    the more translations and DRAM rows it waits for. Of B it is a step's few rows alone where they lie along n."""
+    span = (grid.tm + grid.tn * sizes.b_along_k) * sizes.k * sizes.word
+    return np.asarray((span / SPAN) ** menu.stride)
 
 
 @dataclass(frozen=True)

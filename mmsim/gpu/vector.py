@@ -16,7 +16,7 @@ from mmsim.gpu.occupancy import resident as fits
 from mmsim.gpu.products import bound
 
 ELEMENTS, ELEMENTS_INDEXED = 4, 2  # of a thread
-ROW_THREADS = 128
+BOUNDARY = 16  # bytes, of the widest load of a thread
 PER_ELEMENT, INDEXED = 5.0, 80.0
 """Instructions of a thread for each element beside its arithmetic: four elements at a time from one address, and one
 whose address in each operand is worked out by divisions (PyTorch's OffsetCalculator: broadcasts, permuted copies).
@@ -54,24 +54,29 @@ class Traffic:
 class Row:
     """What one row costs an SM with 64 resident warps, in clocks: a fixed part and a part per element.
 
-    These kernels wait for reductions and divisions, so an SM with half the warps takes twice as long.
+    Of these clocks the part `waiting` is spent on what other warps hide (reductions, divisions, exponentials), so that
+    an SM with half the warps takes up to twice as long. A warp that reads a row from off a 16-byte boundary fetches
+    more sectors than it needs: `off_boundary` is the useful share.
     """
 
     clocks: float
     clocks_per_element: float
     passes: float = 1.0  # times the input is read; beyond the first from L1 or L2 if they hold the rows at work
     apart: bool = False  # whether the last pass is a kernel of its own, so that L2 must hold the whole input
-    threads: int = ROW_THREADS  # of a block
+    threads: int = 128  # of a block
+    waiting: float = 1.0
+    off_boundary: float = 1.0
     by_warp: bool = False  # whether a warp takes a row, or several narrow ones, and not a block
 
 
-WARP_SOFTMAX = Row(33.0, 0.73, by_warp=True)  # up to 1024 columns in registers: read once
-BLOCK_SOFTMAX = Row(45.0, 1.53, passes=2, threads=512)  # maximum, sum and output; one of the later reads hits L1
-LAYER_NORM = Row(107.0, 1.44, passes=2)  # Welford statistics, output
+WARP_SOFTMAX = Row(33.0, 0.73, off_boundary=0.85, by_warp=True)  # up to 1024 columns in registers: read once
+BLOCK_SOFTMAX = Row(0.0, 1.67, passes=3, threads=1024, waiting=0.54)  # maximum, sum and output
+LAYER_NORM = Row(147.0, 1.265, passes=2)  # Welford statistics, each element's on the one before; output
 GROUP_NORM = Row(140.0, 0.3, passes=2, apart=True)  # statistics by a wide block, then a pointwise kernel
 OVER_NORM = Row(33.0, 0.73, passes=2, apart=True, by_warp=True)  # as the short softmax, then a division
-"""PyTorch's row kernels; clocks fitted on 30 % of the softmax and ln rows of the V100 and A100 (the T4, whose clock
-varies, is predicted)."""
+"""PyTorch's row kernels. Fitted on 30 % of the softmax rows of the V100, T4 and A100 and of the ln rows of the V100 and
+A100 (the T4, whose clock varies, is predicted). Softmax in registers waits for memory wherever float32 is read; its
+clocks are of earlier fits and of half precision in networks."""
 MOST_BLOCKS = 256 * 1024  # of PyTorch's batch norm; beyond, a block takes several planes
 CHANNEL_WAITS = 1.5  # memory latencies until a block of batch norm has its channel's figures and the root of one
 
@@ -108,9 +113,9 @@ def rows(
 ) -> Kernel:
     """`count` rows of `columns` elements, each row normalised by what its own elements say."""
     device = machine.device
-    per_row = (row.clocks + row.clocks_per_element * columns) * WARPS / device.warps_per_sm
+    per_row = (row.clocks + row.clocks_per_element * columns) * (1 + row.waiting * (WARPS / device.warps_per_sm - 1))
     compute = max(count / machine.sms, 1.0) * per_row / machine.clock_hz
-    resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // ROW_THREADS, max(1.0, count / machine.sms))
+    resident = min(device.blocks_per_sm, device.warps_per_sm * 32 // row.threads, max(1.0, count / machine.sms))
     at_work = resident * traffic.read / max(count, 1)  # input of the rows on one SM
     again = (row.passes - 1) * traffic.read * (1.0 if row.apart else lost(at_work, machine.shared_bytes))
     swept = traffic.read if row.apart else machine.sms * at_work
@@ -122,7 +127,8 @@ def rows(
         traffic.cold_write,
     )
     blocks, points = max(1, ceil(count / _together(row, columns))), count * columns
-    kernel = _streaming(machine, compute, moved, blocks, Block(row.threads, 32), name, kind, points * ops, 1.0)
+    use = row.off_boundary if traffic.write / max(count, 1) % BOUNDARY else 1.0
+    kernel = _streaming(machine, compute, moved, blocks, Block(row.threads, 32), name, kind, points * ops, use)
     return replace(kernel, instructions=points / WARP * (PER_ELEMENT + ops))
 
 
@@ -131,7 +137,7 @@ def _together(row: Row, columns: float) -> float:
     if not row.by_warp:
         return 1.0
     lanes = 2.0 ** min(5, ceil(log2(max(columns, 1.0))))
-    return ROW_THREADS / lanes * (2 if columns <= 4 * WARP else 1)
+    return row.threads / lanes * (2 if columns <= 4 * WARP else 1)
 
 
 def planes(machine: Machine, count: float, pixels: float, traffic: Traffic, *, name: str, ops: float) -> Kernel:

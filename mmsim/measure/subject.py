@@ -23,11 +23,9 @@ from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import load_model
 from mmsim.tracing.pipeline import rebatched, staged
 from mmsim.tracing.stages import check_paths, overridden
-from mmsim.tracing.weightless import weightless
+from mmsim.tracing.weightless import random_like, weightless
 
 SEED = 0
-SCALE = 0.02  # standard deviation of weights
-DRAWN = 2**20 + 1  # values drawn for one weight; no power of two, so that its rows differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,18 +175,10 @@ def filled(module: nn.Module) -> nn.Module:
             for name, value in table.items():
                 if value is not None and value.is_meta:
                     if id(value) not in made:
-                        made[id(value)] = _like(value)
+                        made[id(value)] = random_like(value)
                     kept: Any = made[id(value)]
                     table[name] = kept
     return module
-
-
-def _like(weight: torch.Tensor) -> torch.Tensor:
-    """Random values; those of a large weight repeat, since to draw 10^8 takes seconds."""
-    count = weight.numel()
-    drawn = torch.randn(min(count, DRAWN), dtype=weight.dtype) * SCALE
-    real = drawn.repeat(-(-count // DRAWN))[:count].reshape(weight.shape) if count else drawn.reshape(weight.shape)
-    return nn.Parameter(real, requires_grad=False) if isinstance(weight, nn.Parameter) else real
 
 
 def _random(tensor: torch.Tensor) -> torch.Tensor:

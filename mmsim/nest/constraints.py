@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mmsim.arch.model import Constraints, LoopConstraints
+from mmsim.arch.model import Constraints, Fanout, LoopConstraints, Storage
 from mmsim.errors import InputError
 from mmsim.problem import Problem
 
@@ -20,6 +20,14 @@ def both(constraints: Constraints, limits: Constraints) -> Constraints:
 def reuse(constraints: Constraints) -> Constraints:
     """Of `constraints` only the reuse that they rule out."""
     return both(Constraints(), constraints)
+
+
+def resolved(node: Storage | Fanout, problem: Problem) -> Constraints:
+    """The constraints of a level, as `resolve` spells them out; errors name the level."""
+    try:
+        return resolve(node.constraints, problem)
+    except InputError as error:
+        raise InputError(error.message, field=f"{node.name}.constraints.{error.field}") from None
 
 
 def resolve(constraints: Constraints, problem: Problem) -> Constraints:

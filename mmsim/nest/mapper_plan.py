@@ -5,10 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cached_property
-from typing import TypeAlias
-
-import numpy as np
-import numpy.typing as npt
 
 from mmsim.arch.model import Storage
 from mmsim.nest.evaluate import energy_of
@@ -17,8 +13,6 @@ from mmsim.nest.mapper_orders import orders_of, same_reuse
 from mmsim.nest.mapper_table import CELLS, FEW_CELLS, Table
 from mmsim.nest.mapper_windows import Rank, box
 from mmsim.nest.mapspace import Array, Keep, Mapspace, capacity, dim_limits
-
-Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 class Plan:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping as Dict
-from pathlib import Path
 from typing import Any
 
-from mmsim import files
 from mmsim.arch.model import Arch, Constraints, Fanout, Storage, level_name
 from mmsim.errors import InputError
-from mmsim.nest.constraints import resolve
+from mmsim.nest.constraints import resolved
 from mmsim.nest.mapping import Level, Loop, Mapping, check, factor_text, nodes_of
 from mmsim.problem import Problem
 
@@ -34,18 +32,8 @@ _LIMITS = {  # how a directive rules out reuse -> the constraint's name
 }
 
 
-def read(path: str | Path, arch: Arch, problem: Problem) -> Mapping:
-    """The mapping in a Timeloop file (a ``mapping:`` list), checked against `arch` and `problem`."""
-    value = files.read_yaml(path)
-    if isinstance(value, dict):
-        if "mapping" not in value:
-            raise InputError("missing", file=str(path), field="mapping")
-        value = value["mapping"]
-    return parse(value, arch, problem, file=str(path))
-
-
 def parse(value: object, arch: Arch, problem: Problem, *, file: str = "mapping") -> Mapping:
-    """As `read`, from plain values: a list of Timeloop directives.
+    """A mapping from plain values, a list of Timeloop directives, checked against `arch` and `problem`.
 
     A level not mentioned has no loops. A data space that the mapping neither keeps nor bypasses at a
     memory stays there unless the architecture's constraints bypass it, as in Timeloop. Raises `InputError` when
@@ -177,7 +165,7 @@ def _keep(where: str, item: dict[str, Any], node: Storage | Fanout, problem: Pro
     both = [name for name in bypass if name in keep]
     if both:
         raise InputError(f"{both[0]!r} is both kept and bypassed", field=where)
-    bypassed = {*bypass, *resolve(node.constraints, problem).bypass}
+    bypassed = {*bypass, *resolved(node, problem).bypass}
     names = [space.name for space in problem.data_spaces]
     return frozenset(name for name in names if name in keep or name not in bypassed)
 

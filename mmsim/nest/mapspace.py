@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmsim.arch.model import Arch, Constraints, Fanout, LoopConstraints, Storage
-from mmsim.nest.constraints import resolve
+from mmsim.nest.constraints import resolved
 from mmsim.problem import DataSpace, Problem
 
 Array: TypeAlias = npt.NDArray[np.float64]
@@ -115,7 +115,7 @@ class Mapspace:
     def constraints(self) -> dict[str, Constraints]:
         """Each node's constraints, spelled out for this problem."""
         nodes = [node for node in self.arch.nodes if isinstance(node, (Storage, Fanout))]
-        return {node.name: resolve(node.constraints, self.problem) for node in nodes}
+        return {node.name: resolved(node, self.problem) for node in nodes}
 
     @cached_property
     def tables(self) -> dict[object, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from mmsim import files
 from mmsim.arch.arithmetic import number
 from mmsim.errors import InputError
 from mmsim.problem import DataSpace, Problem, Rank
@@ -22,16 +20,11 @@ _UNUSED = {
 _SHAPE_KEYS = {"name", "dimensions", "data_spaces", "data-spaces", "coefficients"}
 
 
-def read(path: str | Path, *, word_bits: int = 16) -> Problem:
-    """The problem in a Timeloop file (``problem:`` at the top); a data space has `word_bits` to a word."""
-    value = files.read_yaml(path)
-    if isinstance(value, dict) and "problem" in value:
-        value = value["problem"]
-    return parse(value, file=str(path), word_bits=word_bits)
-
-
 def parse(value: object, *, file: str = "problem", word_bits: int = 16) -> Problem:
-    """As `read`, from plain values. Raises `InputError` naming the field of what is wrong."""
+    """The problem from plain values; a data space has `word_bits` to a word.
+
+    Raises `InputError` naming the field of what is wrong.
+    """
     try:
         return _problem(value, word_bits)
     except InputError as error:

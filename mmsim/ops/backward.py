@@ -110,9 +110,9 @@ def _operand(entry: Attr, layer: Layer) -> tuple[str, Tensor]:
 def kept(forward: Layer, wanted: tuple[str, ...]) -> tuple[tuple[str, Tensor], ...]:
     """The forward operands whose values the backward pass needs."""
     if forward.kind in views.FREE or forward.kind in views.ROWS or forward.kind in SHARED or forward.kind in LINEAR:
-        return tuple((name, t) for name, t in forward.operands if name not in wanted and not _is_real(t))
+        return tuple((name, t) for name, t in forward.operands if name not in wanted and not t.has_gradient)
     if forward.kind in PLACED or forward.kind in movement.ROWS:
-        return tuple((name, t) for name, t in forward.operands if not _is_real(t))
+        return tuple((name, t) for name, t in forward.operands if not t.has_gradient)
     return forward.operands
 
 
@@ -250,10 +250,6 @@ def _placed(forward: Layer, gradients: tuple[Tensor, ...]) -> Problems:
         )
         found += (*zeros, *nest("vector", "scatter", shape, accesses, name="add at indices"))
     return found
-
-
-def _is_real(tensor: Tensor) -> bool:
-    return tensor.dtype.startswith(("float", "bfloat", "complex"))
 
 
 def _names(value: Attr) -> tuple[str, ...]:

@@ -186,18 +186,21 @@ def _content(box: Box, kinds: list[str]) -> str:
 
 
 def _short(macs: Size) -> str:
-    """``465 k MACs x B``: three digits of a number or of a multiple of the batch, the formula of anything else."""
+    """``465 k MACs x B``, ``256 B L^2 + 197 k B L MACs``: three digits of each number, as many terms as fit."""
     if isinstance(macs, int):
         return f"{_engineering(macs)} MACs"
-    if len(macs.terms) == 1 and len(macs.terms[0][0]) == 1:
-        ((symbol, power),), factor = macs.terms[0]
-        return f"{_engineering(int(factor))} MACs x {symbol}{f'^{power}' if power > 1 else ''}"
-    text = str(macs)
-    return f"{text if len(text) <= 26 else text[:25] + '…'} MACs"
+    terms = [
+        (_engineering(float(factor)), " ".join(f"{name}^{power}" if power > 1 else name for name, power in monomial))
+        for monomial, factor in macs.terms
+    ]
+    if len(terms) == 1:
+        return " MACs x ".join(terms[0])
+    text = " + ".join(" ".join(filter(None, term)) for term in terms).replace("+ -", "- ")
+    return f"{text if len(text) <= 24 else text[:23] + '…'} MACs"
 
 
-def _engineering(number: int) -> str:
+def _engineering(number: float) -> str:
     for factor, unit in ((10**12, " T"), (10**9, " G"), (10**6, " M"), (10**3, " k")):
-        if number >= factor:
+        if abs(number) >= factor:
             return f"{number / factor:.3g}{unit}"
-    return str(number)
+    return f"{number:.3g}"

@@ -20,9 +20,17 @@ def figure(**how: Any) -> Any:
     return Figure(**how)
 
 
+def check(path: Path) -> None:
+    """Raise `InputError` where matplotlib is missing, or does not write what the name ends in."""
+    known = figure().canvas.get_supported_filetypes()
+    if path.suffix.lower()[1:] not in known:
+        raise InputError(f"must end in .png, .pdf or .svg, not {path.suffix or 'nothing'}", file=str(path))
+
+
 def save(drawn: Any, path: Path) -> None:
     """Write a figure in the format that the name ends in; `InputError` where that cannot be."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         drawn.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be written: {error}", file=str(path)) from None

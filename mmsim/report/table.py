@@ -39,7 +39,13 @@ def show(
         console = Console(width=whole)
     elif whole > console.width:  # gaps are given up before words are broken
         table.padding, table.show_edge = 0, False
+    console.on_broken_pipe = _left  # type: ignore[method-assign]
     console.print(table)
+
+
+def _left() -> None:
+    """Rich would exit with 1: it is no fault that the reader of a table has seen enough."""
+    raise BrokenPipeError
 
 
 MOST = 100_000
@@ -77,11 +83,6 @@ def si(value: float | Size | None, unit: str = "", digits: int = 4) -> str:
         if abs(value) >= factor * (1 - 0.5 * 10**-digits):
             return f"{value / factor:.{digits}g} {prefix.strip()}{unit}".rstrip()
     return f"{value:.{digits}g} {unit}".rstrip()
-
-
-def count(value: Size) -> str:
-    """A whole number with separators; symbolic sizes stay as they are."""
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def percent(share: float) -> str:

@@ -20,6 +20,7 @@ from mmsim.tracing.observe import observed
 from mmsim.tracing.recorder import Recorder
 from mmsim.tracing.shadow import Shadows, is_small
 from mmsim.tracing.swap import fake, swapped
+from mmsim.tracing.weightless import random_like
 
 Route = str
 MAX_REAL_BYTES = 8 * 2**30
@@ -128,14 +129,8 @@ class _Values:
             self._bytes += value.numel() * value.element_size()
             if self._bytes > MAX_REAL_BYTES:
                 raise InputError(f"{path}: a real run would take more than {MAX_REAL_BYTES >> 30} GiB for weights")
-            self._made[id(value)] = self._random(value)
+            self._made[id(value)] = random_like(value, self._generator)
         return self._made[id(value)]
-
-    def _random(self, value: Tensor) -> Tensor:
-        if not value.is_floating_point():
-            return torch.zeros(value.shape, dtype=value.dtype)
-        out = torch.empty(value.shape, dtype=value.dtype).normal_(0, 0.02, generator=self._generator)
-        return nn.Parameter(out, requires_grad=False) if isinstance(value, nn.Parameter) else out
 
 
 def _export(module: nn.Module, inputs: Any, whole: Callable[[str], bool]) -> fx.GraphModule:

@@ -16,7 +16,6 @@ from mmsim.tracing.symbolic import Sizes
 Attrs: TypeAlias = dict[str, Any]
 
 DEFAULT_SIZE = 64  # of a named size other than the batch
-MAX_BYTES = 2**31  # a protobuf cannot be larger
 
 NAMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "Conv": ("torch.nn.functional.conv{n}d", ("input", "weight", "bias")),
