@@ -101,7 +101,7 @@ def test_deep_products_slow_down_by_the_span_of_their_rows() -> None:
     shallow, deep = (gemm(8192, 8192, k, 1, "float32", where) for k in (2048, 8192))
     assert shallow.name == deep.name == "gemm_128x128"
     per_k = deep.device_s / 8192 / (shallow.device_s / 2048)
-    assert 1.04 < per_k < 4**CUDA.stride < 1.06  # less what the first waves and the output take
+    assert 1.04 < per_k < 4**CUDA.stride < 1.07  # less what the first waves and the output take
 
 
 def layer_norm(columns: int, row: Row = LAYER_NORM) -> float:
@@ -115,7 +115,7 @@ def test_a_second_operand_along_n_spans_less() -> None:
     """A step of a block reads few rows of B where they lie along n, each in order: A's rows alone are far apart."""
     where = machine(load("a100_pcie_40gb"))
     along_k, along_n = (gemm(4096, 4096, 8192, 1, "float32", where, b_along_k=b).device_s for b in (True, False))
-    assert 1.02 < along_k / along_n < 2**CUDA.stride < 1.03  # half as far
+    assert 1.02 < along_k / along_n < 2**CUDA.stride < 1.04  # half as far
 
 
 def test_an_op_alone_ends_with_its_host_or_its_kernel_or_near_a_tie_after_both() -> None:

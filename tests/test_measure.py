@@ -23,6 +23,7 @@ from mmsim.measure.rule import Rule
 from mmsim.measure.session import Options, measure
 from mmsim.measure.subject import Subject, filled, prepare, subject_of
 from mmsim.measurement import Measurement, Source, spread
+from mmsim.tracing.source import trace_source
 from mmsim.tracing.weightless import weightless
 
 CPU = torch.device("cpu")
@@ -365,3 +366,30 @@ def test_a_weight_that_two_modules_share_is_filled_once() -> None:
     network = filled(nn.Sequential(words, head))
     assert head.weight is words.weight and not head.weight.is_meta
     assert sum(weight.numel() for weight in network.parameters()) == 64_000
+
+
+POSITIONAL = """
+import torch
+from torch import nn
+
+class Policy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, scale, frames, sound):
+        return self.linear(frames) * scale + sound
+
+def build():
+    return Policy(), (torch.ones(8), torch.ones(2, 8), torch.ones(2, 8))
+"""
+
+
+def test_inputs_of_a_factory_are_named_and_batched_as_traced(tmp_path: Path) -> None:
+    (tmp_path / "policy.py").write_text(POSITIONAL)
+    source = Source(network=f"{tmp_path / 'policy.py'}:build")
+    subject = subject_of(source, batch=5, dtype="float32", device=torch.device("cpu"))
+    assert [tuple(tensor.shape) for tensor in subject.inputs] == [(8,), (5, 8), (5, 8)]
+    traced = trace_source(source.network).at(B=5)
+    assert subject.graph.layers == traced.layers
+    assert [tensor.name for tensor in subject.graph.inputs] == ["scale", "frames", "sound"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -164,6 +165,20 @@ def test_macs_are_short_enough_for_a_box() -> None:
         "999 MACs", "12.3 k MACs", "128 MACs x B^2", "256 B L^2 + 197 k B L MACs", "64 B - 100 MACs",
         "36 B L^2 + 1.25 M B L -… MACs",
     ]  # fmt: skip
+
+
+def test_a_file_may_be_called_as_a_module_and_import_late(tmp_path: Path) -> None:
+    """No module that others import is replaced; what stands beside the file is found in the factory too."""
+    (tmp_path / "blocks_beside.py").write_text("from torch import nn\n\ndef block():\n    return nn.Linear(8, 4)\n")
+    code = "def build():\n    from blocks_beside import block\n    return block()\n"
+    import random
+
+    import rich
+
+    for name in ("random", "rich", "a model of mine"):
+        (tmp_path / f"{name}.py").write_text(code)
+        assert trace_source(f"{tmp_path / name}.py:build", inputs={"input": "Bx8"}).macs == B * 32
+    assert sys.modules["random"] is random and sys.modules["rich"] is rich and str(tmp_path) not in sys.path
 
 
 def test_a_saved_program(tmp_path: Path) -> None:

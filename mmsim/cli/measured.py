@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mmsim.layer import op_kind
 from mmsim.report.table import percent, show, si
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _slowest(measured: Measurement) -> None:
     show(
         "Slowest layers",
         ("layer", "op", "stage", "time", "spread"),
-        [(t.name, t.op, t.stage, si(t.device_s.median, "s"), percent(t.device_s.relative)) for t in slowest],
+        [(t.name, op_kind(t.op), t.stage, si(t.device_s.median, "s"), percent(t.device_s.relative)) for t in slowest],
     )
 
 

@@ -11,6 +11,7 @@ import click
 from mmsim.arch.cpu import KEPT
 from mmsim.cli.source import Source
 from mmsim.errors import InputError
+from mmsim.layer import op_kind
 
 if TYPE_CHECKING:
     from mmsim.arch.model import Arch
@@ -83,7 +84,7 @@ def tables(found: Sequence[Comparison], value: dict[str, Any]) -> None:
         ("layer", "op", "stage", "measured", "predicted", "error", "bound", "MACs", "bytes"),
         [
             (
-                row.name, row.op, row.stage, si(row.measured_s, "s"), si(row.predicted_s, "s"),
+                row.name, op_kind(row.op), row.stage, si(row.measured_s, "s"), si(row.predicted_s, "s"),
                 f"{100 * row.pair.error:+.0f} %", row.bound, si(row.macs), si(row.bytes, "B"),
             )
             for row in worst

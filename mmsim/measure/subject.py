@@ -21,7 +21,7 @@ from mmsim.tracing import nested
 from mmsim.tracing.capture import capture
 from mmsim.tracing.inputs import parse_inputs
 from mmsim.tracing.models import load_model
-from mmsim.tracing.pipeline import rebatched, staged
+from mmsim.tracing.pipeline import batch_of, by_name, rebatched, staged
 from mmsim.tracing.stages import check_paths, overridden
 from mmsim.tracing.weightless import random_like, weightless
 
@@ -110,9 +110,8 @@ def model(
             raise InputError(f"give a value for {', '.join(missing)}, as in --set {missing[0]}=64", field="--input")
         example: Any = {given.name: _random(given.example(sizes)) for given in specs}
     elif loaded.inputs is not None:
-        given_inputs: Any = loaded.inputs
-        example = nested.replace(given_inputs, lambda _, tensor: _random(tensor))
-        example = rebatched(example, _batch(example), batch)
+        example = nested.replace(by_name(module, loaded.inputs), lambda _, tensor: _random(tensor))
+        example = rebatched(example, batch_of(example), batch)
     else:
         raise InputError("give the model's inputs, as in --input image=Bx3x224x224:float32", field="--input")
     subject = prepare(module, example, loaded.stages, dtype, device, stages)
@@ -183,7 +182,3 @@ def filled(module: nn.Module) -> nn.Module:
 
 def _random(tensor: torch.Tensor) -> torch.Tensor:
     return torch.randn(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor
-
-
-def _batch(inputs: Any) -> int:
-    return next((tensor.shape[0] for _, tensor in nested.tensors(inputs) if tensor.ndim), 1)

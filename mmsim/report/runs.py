@@ -94,7 +94,7 @@ def slowest(run: Run, count: int) -> None:
         [
             (
                 cost.layer.name,
-                cost.layer.op,
+                cost.layer.kind,
                 cost.layer.stage,
                 si(cost.macs),
                 si(cost.latency_s, "s"),

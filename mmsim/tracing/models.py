@@ -7,8 +7,10 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,13 @@ def load_model(spec: str) -> Model:
     place, _, factory = spec.rpartition(":")
     if not place:
         raise InputError(f"name the factory that builds the network, as in {spec}:build")
-    module = _file(Path(place)) if place.endswith(".py") else _module(place)
-    built = getattr(module, factory, None)
-    if not callable(built):
-        near = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise InputError(f"no factory {factory!r}; it has {', '.join(near[:8]) or 'none'}", file=place)
-    return _model(spec, built)
+    with _importing_beside(Path(place)) if place.endswith(".py") else nullcontext():
+        module = _file(Path(place)) if place.endswith(".py") else _module(place)
+        built = getattr(module, factory, None)
+        if not callable(built):
+            near = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+            raise InputError(f"no factory {factory!r}; it has {', '.join(near[:8]) or 'none'}", file=place)
+        return _model(spec, built)
 
 
 def _model(spec: str, factory: Any) -> Model:
@@ -89,19 +92,34 @@ def _module(name: str) -> Any:
 def _file(path: Path) -> Any:
     if not path.is_file():
         raise InputError("no such file", file=str(path))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(_free_name(path), path)
     if spec is None or spec.loader is None:
         raise InputError("is not a Python file", file=str(path))
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # what stands beside it can be imported, as with python FILE
-    sys.modules[path.stem] = module
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise InputError(f"raised {type(error).__name__}: {error}", file=str(path)) from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
     return module
+
+
+@contextmanager
+def _importing_beside(path: Path) -> Iterator[None]:
+    """What stands beside a file can be imported, as with ``python FILE``."""
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+
+
+def _free_name(path: Path) -> str:
+    """The file's stem; another name where a module that others import is called so, such as ``random`` or ``rich``."""
+    elsewhere = [place for place in sys.path if Path(place).resolve() != path.parent.resolve()]
+    taken = path.stem in sys.stdlib_module_names or PathFinder.find_spec(path.stem, elsewhere) is not None
+    return f"_{path.stem}" if taken else path.stem
 
 
 def _saved_program(path: Path) -> Model:

@@ -73,7 +73,7 @@ def trace(
     else:
         if set(values) - {"B"}:
             raise InputError(f"give inputs as a function of {', '.join(values)}, so that their sizes can change")
-        inputs = _by_name(module, inputs)
+        inputs = by_name(module, inputs)
         batch = batch_of(inputs)
         given, values = {"B": batch}, values if batch else {}
 
@@ -96,7 +96,7 @@ def _check_module(module: Any) -> None:
         raise InputError(f"{quantized[0]} is quantized, in kernels without a count: trace the network of floats")
 
 
-def _by_name(module: nn.Module, inputs: Inputs) -> Inputs:
+def by_name(module: nn.Module, inputs: Inputs) -> Inputs:
     """Positional inputs under the names of forward's arguments, which say what they are; as given where that fails."""
     if isinstance(inputs, dict):
         return inputs
