@@ -60,7 +60,7 @@ LEFT = (
     Left("v100_pcie", True, "T4, A100", "a100_pcie_40gb", ("linear", "conv", "softmax", "layer_norm"),
          (("v100_pcie.power.gemm_fma_pj[float32]", NODE_12NM_PJ), ("v100_pcie.power.burst_s", 1e-3)),
          (("CUDA_BATCHED", replace(library.TURING_BATCHED, k_clocks=library.AMPERE_BATCHED.k_clocks)),)),
-    Left("a100_pcie_40gb", False, "V100 and T4", "v100_pcie", ("linear", "softmax", "layer_norm"),
+    Left("a100_pcie_40gb", False, "V100 and T4", "v100_pcie", ("linear", "layer_norm"),
          takes_over=(("AMPERE_BATCHED", library.CUDA_BATCHED),)),
     Left("a100_sxm_80gb", False, "H100", "", (),
          (("a100_sxm_80gb.tensor_share", 0.89), ("a100_sxm_80gb.power.burst_s", 1e-3)),
