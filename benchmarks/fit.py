@@ -73,7 +73,7 @@ GROUPS = {
         (*_of("library.TENSOR", f"{FIELDS} setup spread"), "a100_sxm_80gb.tensor_share"),
     ),
     "gemm_h100": Group(
-        _tables("gemm", "h100_sxm"), (*_of("library.HOPPER", f"{FIELDS} setup spread"), "h100_sxm.tensor_share")
+        _tables("gemm", "h100_sxm"), (*_of("library.HOPPER", "k_clocks overlap setup spread"), "h100_sxm.tensor_share")
     ),
     "attention": Group(
         _tables("attention", "h100_sxm"), _of("attention.HOPPER", "efficiency start setup tail overlap")

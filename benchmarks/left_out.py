@@ -63,7 +63,7 @@ LEFT = (
     Left("a100_pcie_40gb", False, "V100 and T4", "v100_pcie", ("linear", "layer_norm"),
          takes_over=(("AMPERE_BATCHED", library.CUDA_BATCHED),)),
     Left("a100_sxm_80gb", False, "H100", "", (),
-         (("a100_sxm_80gb.tensor_share", 0.89), ("a100_sxm_80gb.power.burst_s", 1e-3)),
+         (("a100_sxm_80gb.tensor_share", 0.91), ("a100_sxm_80gb.power.burst_s", 1e-3)),
          (("TENSOR", replace(library.HOPPER, cluster=1, hides_output=False)),)),
     Left("h100_sxm", False, "A100", "", (),
          (("h100_sxm.tensor_share", 1.03), ("h100_sxm.dram_share", 0.87), ("h100_sxm.gap_s", 1e-6),
@@ -72,7 +72,7 @@ LEFT = (
 )  # fmt: skip
 NETWORK_RULES = {
     "rtx_2080_ti": ("cuda_share", 0.76 * GEFORCE_BOOST),
-    "rtx_3090": ("tensor_share", 0.96 * GEFORCE_RATED),
+    "rtx_3090": ("tensor_share", 0.97 * GEFORCE_RATED),
 }
 """GPUs whose only fitted figure came from half of the networks: what the rule would have said."""
 

@@ -17,5 +17,6 @@ COLUMNS = {
 }
 MEASURED = "latency_ms"
 ROTATION = 12
-"""Times its own footprint that a benchmark inside a CUDA graph touches before it meets an operand again:
-several replays, each with its own weights and outputs. Below L2's size all of it stays there."""
+"""Products that a benchmark inside a CUDA graph runs before it meets its weights and outputs again: several in a graph,
+each with its own. The activations are those of all, so that only one product's operands lie between (the sources:
+weights beyond some 8 MB are cold in L2, all activations warm)."""

@@ -190,8 +190,9 @@ def _resident(where: Machine, size: float, times: float) -> float:
 
 def _gemm(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
     m, n, k = (int(row[name]) for name in ("m", "n", "k"))
-    cold = _resident(where, (m * k + n * k + m * n) * _word(dtype), ROTATION)
-    return gemm(m, n, k, 1, dtype, where, cold=(cold, cold, cold)).device_s, host.calls("linear")
+    a, own = m * k, n * k + m * n
+    again, anew = (_resident(where, words * _word(dtype), 1) for words in (a + own, a + ROTATION * own))
+    return gemm(m, n, k, 1, dtype, where, cold=(again, anew, anew)).device_s, host.calls("linear")
 
 
 def _product(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float]:
