@@ -35,6 +35,12 @@ from mmsim.arch.model import Arch  # noqa: E402
 from mmsim.validate import Pair  # noqa: E402
 
 MEASURED, FIGURES, PAGE = HERE / "measured", HERE / "validation.json", HERE.parent / "docs" / "validation.md"
+SAID = {
+    "nano_dram": "DRAM utilization on the Nano",
+    "nano_one": "same at batch 1",
+    "nano_forty": "server's, at batch 40",
+}
+"""Figures of the page's text -> the paper's statement that they were predicted for."""
 UNKNOWN = "mean error unknown: never compared with a measurement"
 STATED = HERE.parent / "arch_specs" / "errors.json"
 NEUSIGHT = "NeuSight, PyTorch 2.1, one op between two events"
@@ -146,9 +152,9 @@ def _known(figures: dict[str, Any], arch: str) -> list[tuple[str, str]]:
     rates = [] if single else [float(np.mean([r["mape_percent"] for r in of["published"]] or [0.0]))]
     passes = [r for r in of["power"] if r["used"] != "set" and r["measured_j"]]
     one, several = (
-        [r["mape_percent"] for r in of["networks"] if r["source"].endswith("batch 1") == single]
-        + _off(every, one_sample=single)
-        for single in (True, False)
+        [r["mape_percent"] for r in of["networks"] if r["source"].endswith("batch 1") == one_sample]
+        + _off(every, one_sample=one_sample)
+        for one_sample in (True, False)
     )
     return [
         ("latency of networks of several samples", _span(several)),
@@ -221,7 +227,7 @@ def page(figures: dict[str, Any]) -> str:
         direct_us=" and ".join(f"{figures['counters']['nhwc_us'][i]:.0f}" for i in (0, -1)),
         predicted_ms=figures["counters"]["predicted_ms"],
         av_mnist_peak=f"{figures['counters']['av_mnist_peak_bytes'] / 1e6:.0f}",
-        nano_dram=next(r["predicted"] for r in figures["paper"] if "DRAM utilization on the Nano" in r["claim"]),
+        **{name: next(r["predicted"] for r in figures["paper"] if said in r["claim"]) for name, said in SAID.items()},
         agree=f"{sum(r['holds'] for r in figures['paper'])} of {len(figures['paper'])}",
     )  # fmt: skip
 
