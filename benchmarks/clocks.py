@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from benchmarks.vector_rows import GPUS, Vector, vector_rows
+from benchmarks.vector_rows import GPUS, Floats, Vector, vector_rows
 from mmsim import validate
 from mmsim.arch import load
 from mmsim.gpu import host
@@ -24,8 +24,6 @@ POINTWISE = ("add", "div", "pow")
 COMPUTING = ("pow", "softmax", "ln")
 CLOCKS = np.arange(0.5, 1.55, 0.05)  # of the data sheet's
 FLOOR = 1.15  # times what the host alone takes, above which a kernel's time shows
-
-Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def first(rows: Vector) -> np.ndarray[Any, np.dtype[np.bool_]]:

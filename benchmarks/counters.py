@@ -28,6 +28,7 @@ from mmsim.gpu import counters, lowering, vector  # noqa: E402
 from mmsim.gpu.convolution import Shape, convolution  # noqa: E402
 from mmsim.gpu.kernel import Kernel  # noqa: E402
 from mmsim.gpu.machine import Machine  # noqa: E402
+from mmsim.gpu.network import NetworkTime  # noqa: E402
 from mmsim.gpu.products import gemm  # noqa: E402
 from mmsim.gpu.vector import Traffic, lost  # noqa: E402
 from mmsim.layer import Tensor  # noqa: E402
@@ -117,8 +118,7 @@ def _transposed(machine: Machine, row: dict[str, str], elements: int) -> Kernel:
 def _softmax(machine: Machine, row: dict[str, str], count: int, columns: int) -> Kernel:
     size = count * columns * WORD
     traffic = Traffic(size, size, 1.0, lost(2 * size, machine.device.l2_resident_bytes))
-    kind = vector.WARP_SOFTMAX if columns <= 1024 else vector.BLOCK_SOFTMAX
-    return vector.rows(machine, count, columns, traffic, kind, name="softmax", kind="Other")
+    return vector.rows(machine, count, columns, traffic, vector.softmax_row(columns), name="softmax", kind="Other")
 
 
 PREDICT: dict[str, Callable[..., Kernel]] = {
@@ -148,12 +148,16 @@ def errors(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return summed
 
 
-def stages(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each stage of MMBench's network: counters weighted by the time of its kernels, read and predicted."""
+def staged() -> tuple[NetworkTime, dict[str, counters.Counters]]:
+    """MMBench's network as predicted, and its counters by stage."""
     graph = layer_dump.load(DUMPS / STAGED["workload"] / f"{STAGED['variant']}.json")
     arch = load(STAGED["arch"])
-    machine = gpu.machine(arch)
-    ours = counters.by_stage(gpu.network(graph.at(B=STAGED["batch"]), arch), machine)
+    time = gpu.network(graph.at(B=STAGED["batch"]), arch)
+    return time, counters.by_stage(time, gpu.machine(arch))
+
+
+def stages(found: list[dict[str, Any]], ours: dict[str, counters.Counters]) -> list[dict[str, Any]]:
+    """Each stage of MMBench's network: counters weighted by the time of its kernels, read and predicted."""
     theirs = [row for row in found if row["stage"]]
     compared = []
     for stage in (*dict.fromkeys(row["stage"] for row in theirs), "total"):
@@ -174,9 +178,9 @@ def classes(ours: counters.Counters) -> dict[str, Any]:
     """Shares of time by kernel class, and kernels by duration, of MMBench's trace and of the prediction."""
     shares = dict.fromkeys((*(name for name, _ in CLASSES), "Elewise"), 0.0)
     bins = [0, 0, 0, 0]
-    staged = [row for row in table() if row["stage"]]
-    times = [max(float(row["us"]), 0.5) for row in staged]  # whole microseconds
-    for row, us in zip(staged, times, strict=True):
+    theirs = [row for row in table() if row["stage"]]
+    times = [max(float(row["us"]), 0.5) for row in theirs]  # whole microseconds
+    for row, us in zip(theirs, times, strict=True):
         name = next((name for name, parts in CLASSES if any(part in row["kernel"] for part in parts)), "Elewise")
         shares[name] += us / sum(times)
         bins[sum(us > 1e6 * edge for edge in counters.SIZE_BINS_S)] += 1
@@ -187,13 +191,12 @@ def classes(ours: counters.Counters) -> dict[str, Any]:
 def figures() -> dict[str, Any]:
     """What docs/validation.md shows."""
     found = rows()
-    graph = layer_dump.load(DUMPS / STAGED["workload"] / f"{STAGED['variant']}.json")
-    time = gpu.network(graph.at(B=STAGED["batch"]), load(STAGED["arch"]))
+    time, ours = staged()
     nano = layer_dump.load(DUMPS / "av_mnist" / "concat.json").at(B=320)
     return {
         "kernels": errors(found),
-        "stages": stages(found),
-        "classes": classes(counters.by_stage(time, gpu.machine(load(STAGED["arch"])))["total"]),
+        "stages": stages(found, ours),
+        "classes": classes(ours["total"]),
         "trace_ms": sum(row["us"] for row in found if row["stage"]) / 1e3,
         "predicted_ms": time.kernel_s * 1e3,
         "nhwc_us": [
@@ -207,7 +210,7 @@ def main() -> None:
     found = rows()
     for line in errors(found):
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in line.items()})
-    for line in stages(found):
+    for line in stages(found, staged()[1]):
         print({key: round(value, 2) if isinstance(value, float) else value for key, value in line.items()})
     if "--rows" in sys.argv:
         for row in found:

@@ -58,7 +58,6 @@ def _tables(op: str, *gpus: str) -> tuple[tuple[str, str], ...]:
 
 T4 = _of("t4", "cuda_share power.burst_s power.gemm_fma_pj[float32]")
 HBM = ("v100_pcie", "a100_pcie_40gb")
-FIELDS = "perimeter k_clocks tail overlap"
 GROUPS = {
     "linear": Group(
         _tables("linear", *HBM, "t4"),
@@ -70,7 +69,7 @@ GROUPS = {
     "bmm_turing": Group(_tables("bmm", "t4"), _of("library.TURING_BATCHED", "k_clocks overlap efficiency")),
     "gemm_a100": Group(
         _tables("gemm", "a100_sxm_80gb"),
-        (*_of("library.TENSOR", f"{FIELDS} setup spread"), "a100_sxm_80gb.tensor_share"),
+        (*_of("library.TENSOR", "perimeter k_clocks tail overlap setup spread"), "a100_sxm_80gb.tensor_share"),
     ),
     "gemm_h100": Group(
         _tables("gemm", "h100_sxm"), (*_of("library.HOPPER", "k_clocks overlap setup spread"), "h100_sxm.tensor_share")

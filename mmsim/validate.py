@@ -248,9 +248,8 @@ def _vector(where: Machine, op: str, row: Row, dtype: str) -> tuple[float, float
     cold = _resident(where, read + size, 1)
     traffic = vector.Traffic(read, size, cold, cold)
     if op == "softmax":
-        short = columns <= 1024
-        kind = vector.WARP_SOFTMAX if short else vector.BLOCK_SOFTMAX
-        units = host.calls(op) + short * host.IN_REGISTERS
+        kind = vector.softmax_row(columns)
+        units = host.calls(op) + kind.by_warp * host.IN_REGISTERS
         return vector.rows(where, rows, columns, traffic, kind, name=op, kind="Other").device_s, units
     if op == "ln":
         kernel = vector.rows(where, rows, columns, traffic, vector.LAYER_NORM, name=op, kind="BNorm")

@@ -216,7 +216,7 @@ def _one_kernel(layer: Layer, problem: Problem, traffic: Traffic, site: Site) ->
 ROW_DIMS = frozenset("KRSTUVWXYZQ")  # the op table's letters for what lies within one row
 NORMS = {"layer_norm": vector.LAYER_NORM, "rms_norm": vector.LAYER_NORM, "normalize": vector.OVER_NORM}
 ROW_KERNELS: dict[str, Callable[[str, int], vector.Row]] = {
-    "softmax": lambda kind, columns: vector.WARP_SOFTMAX if columns <= 1024 else vector.BLOCK_SOFTMAX,
+    "softmax": lambda kind, columns: vector.softmax_row(columns),
     "norm": lambda kind, columns: NORMS.get(kind, vector.GROUP_NORM),
 }
 KINDS: dict[str, Class] = {

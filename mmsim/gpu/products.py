@@ -192,8 +192,7 @@ def _traffic(machine: Machine, menu: Library, sizes: _Sizes, grid: _Grid, cold: 
     fetched = menu.fetch * sizes.a_bytes * np.maximum(cold[0], lost) + sizes.b_bytes * np.maximum(cold[1], lost)
     written = c * np.maximum(cold[2], lost)
     dram_rate = machine.dram_bytes_per_s * menu.stream
-    spread = np.where(sizes.m == 1, min(menu.spread, 1.0), menu.spread)  # a vector's kernel is a stream
-    dram_s = fetched / dram_rate / np.minimum(1, np.minimum(grid.per_sm, 1) / spread)
+    dram_s = fetched / dram_rate / np.minimum(1, np.minimum(grid.per_sm, 1) / menu.spread)
     out = written / dram_rate + (c - written) / machine.l2_bytes_per_s
     sums = (4 * grid.split + sizes.word) / sizes.word * c / machine.l2_bytes_per_s + 2 * device.gap_s
     after = np.where(grid.split > 1, sums, 0.0)

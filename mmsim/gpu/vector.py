@@ -81,6 +81,11 @@ MOST_BLOCKS = 256 * 1024  # of PyTorch's batch norm; beyond, a block takes sever
 CHANNEL_WAITS = 1.5  # memory latencies until a block of batch norm has its channel's figures and the root of one
 
 
+def softmax_row(columns: float) -> Row:
+    """Which of PyTorch's softmax kernels takes rows of so many columns."""
+    return WARP_SOFTMAX if columns <= 1024 else BLOCK_SOFTMAX
+
+
 def elementwise(
     machine: Machine, elements: float, traffic: Traffic, *, ops: float = 1.0, name: str = "elementwise",
     kind: Class = "Elewise", dtype: str = "float32", sector_use: float = 1.0, indexed: bool = False,
